@@ -1,0 +1,72 @@
+//! What a reading and a record look like as Arrow columns: the archive's files and the SQL tables
+//! `readings` and `records` have exactly these schemas.
+
+use std::sync::{Arc, LazyLock};
+
+use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
+
+/// The id of both schemas below, kept in each file's footer and each manifest entry. It changes when
+/// a column changes.
+pub const SCHEMA_ID: &str = "stillwell-1";
+
+/// One row per reading, sorted by machine, sensor, time, offset and index within a file.
+///
+/// | column | type | meaning |
+/// |---|---|---|
+/// | machine, sensor, kind, unit | text | names; `kind` and `unit` are null where not given |
+/// | time | µs UTC | source timestamp |
+/// | value | f64, nullable | the measured value |
+/// | text | text, nullable | a string state |
+/// | quality | u32 | OPC UA StatusCode, 0 = good |
+/// | topic, partition, offset, index | | where it came from; `index` is its place within the record |
+/// | kafka_time | ms UTC | the record's Kafka timestamp |
+pub static READINGS: LazyLock<SchemaRef> = LazyLock::new(|| {
+    Arc::new(Schema::new(vec![
+        Field::new("machine", DataType::Utf8, false),
+        Field::new("sensor", DataType::Utf8, false),
+        Field::new("kind", DataType::Utf8, true),
+        Field::new("unit", DataType::Utf8, true),
+        Field::new("time", micros(), false),
+        Field::new("value", DataType::Float64, true),
+        Field::new("text", DataType::Utf8, true),
+        Field::new("quality", DataType::UInt32, false),
+        Field::new("topic", DataType::Utf8, false),
+        Field::new("partition", DataType::Int32, false),
+        Field::new("offset", DataType::Int64, false),
+        Field::new("index", DataType::UInt32, false),
+        Field::new("kafka_time", millis(), false),
+    ]))
+});
+
+/// One row per Kafka record, in offset order, whole.
+///
+/// `readings` is how many readings were decoded from it; `error_class` and `error` are null where it
+/// decoded.
+pub static RECORDS: LazyLock<SchemaRef> = LazyLock::new(|| {
+    Arc::new(Schema::new(vec![
+        Field::new("topic", DataType::Utf8, false),
+        Field::new("partition", DataType::Int32, false),
+        Field::new("offset", DataType::Int64, false),
+        Field::new("kafka_time", millis(), false),
+        Field::new("key", DataType::Binary, true),
+        Field::new("value", DataType::Binary, true),
+        Field::new_list("headers", Field::new_list_field(DataType::Struct(header_fields()), false), false),
+        Field::new("readings", DataType::UInt32, false),
+        Field::new("error_class", DataType::Utf8, true),
+        Field::new("error", DataType::Utf8, true),
+    ]))
+});
+
+/// The fields of one header in the `headers` column of [`RECORDS`].
+#[must_use]
+pub fn header_fields() -> Fields {
+    Fields::from(vec![Field::new("name", DataType::Utf8, false), Field::new("value", DataType::Binary, true)])
+}
+
+fn micros() -> DataType {
+    DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
+}
+
+fn millis() -> DataType {
+    DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into()))
+}

@@ -1,0 +1,24 @@
+//! The shared language of the stages: ids, offset ranges and their algebra, Arrow schemas, archive
+//! paths, the manifest entry and its hash chain.
+//!
+//! **Architecture invariant:** this crate is pure. It knows no tokio, rdkafka, parquet, datafusion or
+//! burn, and does no I/O.
+//!
+//! Reading order: [`ids`] and [`range`] name positions in a log; [`columns`] says what a reading and a
+//! record look like as Arrow columns; [`paths`] says where the archive keeps them; [`merkle`] and
+//! [`manifest`] make them evidence; [`clock`] hands time in.
+
+pub mod clock;
+pub mod columns;
+pub mod health;
+pub mod ids;
+pub mod manifest;
+pub mod merkle;
+pub mod paths;
+pub mod quality;
+pub mod range;
+
+pub use clock::{Clock, SystemClock};
+pub use ids::{Offset, TopicPartition};
+pub use manifest::{Entry, Head, SignedEntry};
+pub use range::{Gap, GapReason, OffsetRange};

@@ -1,0 +1,76 @@
+use super::*;
+
+fn entry(seq: u64, first: i64, next: i64, previous: &str) -> Entry {
+    Entry {
+        format: FORMAT,
+        topic: "readings".into(),
+        partition: 2,
+        seq,
+        previous: previous.into(),
+        range: OffsetRange::new(Offset(first), Offset(next)).unwrap(),
+        gaps: vec![],
+        readings: None,
+        records: None,
+        undecodable: 0,
+        merkle_root: GENESIS.into(),
+        time_min_us: None,
+        time_max_us: None,
+        machines: Some(vec!["press-07".into()]),
+        schema: crate::columns::SCHEMA_ID.into(),
+        writer: "test".into(),
+        written_us: 1,
+        key: String::new(),
+    }
+}
+
+fn key() -> SigningKey {
+    SigningKey::from_bytes(&[7; 32])
+}
+
+#[test]
+fn a_signed_entry_parses_back_to_itself() {
+    let signed = entry(0, 0, 10, GENESIS).sign(&key()).unwrap();
+    let again = SignedEntry::parse(signed.bytes.clone()).unwrap();
+    assert_eq!(again, signed);
+}
+
+#[test]
+fn any_flipped_bit_is_refused() {
+    let signed = entry(0, 0, 10, GENESIS).sign(&key()).unwrap();
+    for at in 0..signed.bytes.len() {
+        for bit in 0..8 {
+            let mut bytes = signed.bytes.clone();
+            bytes[at] ^= 1 << bit;
+            assert!(SignedEntry::parse(bytes).is_err(), "byte {at} bit {bit}");
+        }
+    }
+}
+
+#[test]
+fn spacing_and_field_order_are_part_of_the_format() {
+    let signed = entry(0, 0, 10, GENESIS).sign(&key()).unwrap();
+    let mut spaced = signed.bytes.clone();
+    spaced.push(b' ');
+    assert!(matches!(SignedEntry::parse(spaced), Err(EntryError::NotCanonical)));
+}
+
+#[test]
+fn a_chain_has_one_possible_order() {
+    let lane = TopicPartition::new("readings", 2);
+    let first = entry(0, 5, 10, GENESIS).sign(&key()).unwrap();
+    Head::genesis().check(&lane, &first.entry).unwrap();
+    let head = first.head();
+    let follows = entry(1, 10, 12, &first.sha256);
+    head.check(&lane, &follows).unwrap();
+    let wrong = [
+        entry(2, 10, 12, &first.sha256),
+        entry(1, 11, 12, &first.sha256),
+        entry(1, 9, 12, &first.sha256),
+        entry(1, 10, 12, GENESIS),
+        Entry { partition: 3, ..follows.clone() },
+        Entry { topic: "other".into(), ..follows },
+    ];
+    for bad in wrong {
+        assert!(head.check(&lane, &bad).is_err(), "{bad:?}");
+    }
+}

@@ -1,0 +1,76 @@
+//! A lane: one partition's ordered path from Kafka into a stage.
+
+use std::future::Future;
+
+use stillwell_schema::{Offset, TopicPartition};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::chunk::RecordChunk;
+
+/// What a stage does with the partitions it is given.
+pub trait Stage: Send + Sync + 'static {
+    /// Why a lane could not go on.
+    type Error: std::error::Error + Send + Sync + 'static;
+
+    /// The stage's own stored position of a lane: the next offset to read. None means that the lane is
+    /// new and begins at the earliest offset. Called in the rebalance, so it should answer within seconds;
+    /// an error is logged and the partition asked for again with backoff.
+    fn position(
+        &self,
+        lane: &TopicPartition,
+    ) -> impl Future<Output = Result<Option<Offset>, Self::Error>> + Send;
+
+    /// Runs a lane until its chunks end (revoked or shut down) or it cannot go on. Errors that pass by
+    /// themselves (store away) are waited out inside, with backoff; meanwhile the lane's partition is
+    /// paused, and no other lane waits.
+    fn run(&self, lane: Lane) -> impl Future<Output = Result<LaneEnd, Self::Error>> + Send;
+}
+
+/// One partition handed to a stage.
+#[derive(Debug)]
+pub struct Lane {
+    /// Which one.
+    pub id: TopicPartition,
+    /// Where it starts: what [`Stage::position`] said, or the earliest offset there is.
+    pub start: Offset,
+    /// Chunks in order, each starting where the one before ended. It closes when the stage is to stop:
+    /// after [`Lane::revoked`] is cancelled nothing more need be made durable, else (an orderly shut-down)
+    /// what was received is to be flushed first.
+    pub chunks: mpsc::Receiver<RecordChunk>,
+    /// Cancelled when the partition went to another member of the group.
+    pub revoked: CancellationToken,
+    /// Commits positions to Kafka for lag display.
+    pub display: DisplayCommit,
+}
+
+/// How a lane ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LaneEnd {
+    /// Its chunks ended.
+    Done,
+    /// Another writer went ahead (this one is fenced): ask [`Stage::position`] anew and start over.
+    Restart,
+}
+
+/// Tells Kafka the group's committed offset of a lane, which nothing but lag display reads. Never blocks
+/// and never fails: only the newest value of a lane is kept, and the consumer commits it when it can.
+#[derive(Clone, Debug)]
+pub struct DisplayCommit {
+    lane: TopicPartition,
+    out: mpsc::UnboundedSender<(TopicPartition, Offset)>,
+}
+
+impl DisplayCommit {
+    /// For lane `lane`, into the consumer's queue.
+    #[must_use]
+    pub fn new(lane: TopicPartition, out: mpsc::UnboundedSender<(TopicPartition, Offset)>) -> Self {
+        Self { lane, out }
+    }
+
+    /// The lane is durable up to `next`.
+    pub fn durable(&self, next: Offset) {
+        // A closed queue means that the consumer has stopped; nobody displays lag then.
+        let _ = self.out.send((self.lane.clone(), next));
+    }
+}

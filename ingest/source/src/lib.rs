@@ -1,0 +1,17 @@
+//! Kafka in: what every stage that reads a topic shares.
+//!
+//! Reading order, as the data flows: [`consumer`] polls Kafka and cuts each partition's records into
+//! [`chunk`]s within the [`budget`]; a [`lane`] carries them in order to a stage; [`decode`] turns their
+//! bytes into [`columns`], over the [`series`] they name; [`dead_letters`] sends out what cannot be read.
+//!
+//! A stage implements [`lane::Stage`]: where a lane starts, and what to do with its chunks.
+
+pub mod budget;
+pub mod chunk;
+pub mod columns;
+pub mod consumer;
+pub mod dead_letters;
+pub mod decode;
+pub mod lane;
+pub mod series;
+pub mod settings;
