@@ -1,1 +1,32 @@
-//! Placeholder.
+//! Write side: keeps every record and every reading as Parquet evidence, each offset exactly once.
+//!
+//! Reading order, as the data flows: [`stage`] says where a lane starts and runs it; a `lane` gathers
+//! chunks into an open batch and keeps at most one commit in flight; [`writer`] turns a batch into two
+//! Parquet files; [`commit`] makes them part of the archive by creating one signed entry. [`manifest`]
+//! reads chains of entries, [`verify`] checks them against the files, [`gc`] collects what no entry names.
+//! All of it stands on a [`store`] and signs with a key from [`keys`].
+//!
+//! **Architecture invariant:** nothing is acknowledged before its entry is stored, and the only commit point
+//! is the creation of that entry (`put_if_absent`). No lock is held anywhere: a writer that lost its
+//! partition loses the creation.
+
+mod backoff;
+pub mod commit;
+mod dead;
+pub mod error;
+pub mod gc;
+pub mod keys;
+mod lane;
+pub mod manifest;
+mod run;
+pub mod settings;
+pub mod stage;
+pub mod store;
+pub mod verify;
+pub mod writer;
+
+pub use backoff::Retry;
+pub use dead::{DeadLetterError, DeadLetterSink};
+pub use error::IngestError;
+pub use run::run;
+pub use settings::IngestSettings;

@@ -55,8 +55,14 @@ pub fn entry(lane: &TopicPartition, seq: u64) -> String {
     format!("{}/{seq:012}.json", manifest_folder(lane))
 }
 
+/// The folder of a lane's data files of one kind.
+#[must_use]
+pub fn data_folder(lane: &TopicPartition, kind: FileKind) -> String {
+    format!("{}/{kind}/{}", lane.topic, lane.partition)
+}
+
 /// A data file; `unique` is a UUID, so that two writers never write the same object.
 #[must_use]
 pub fn data_file(lane: &TopicPartition, kind: FileKind, range: OffsetRange, unique: &str) -> String {
-    format!("{}/{kind}/{}/{}-{}-{unique}.parquet", lane.topic, lane.partition, range.first, range.next)
+    format!("{}/{}-{}-{unique}.parquet", data_folder(lane, kind), range.first, range.next)
 }

@@ -9,6 +9,7 @@
 pub mod budget;
 pub mod chunk;
 pub mod columns;
+pub mod compute;
 pub mod consumer;
 pub mod dead_letters;
 pub mod decode;

@@ -1,0 +1,80 @@
+//! Why the write side, or one lane of it, cannot go on.
+
+use stillwell_schema::manifest::EntryError;
+use stillwell_schema::range::RangeError;
+use stillwell_schema::{Offset, TopicPartition};
+use stillwell_source::consumer::ConsumerError;
+use thiserror::Error;
+
+use crate::keys::KeyError;
+use crate::manifest::ManifestError;
+use crate::store::StoreError;
+
+/// What stops the write side or a lane. Errors that pass by themselves are waited out and never seen here,
+/// save at assignment, where the consumer asks again.
+#[derive(Debug, Error)]
+pub enum IngestError {
+    /// The archive refuses.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A lane's chain cannot be read.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+    /// The signing key cannot be had.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The consumer cannot go on.
+    #[error(transparent)]
+    Consumer(#[from] ConsumerError),
+    /// The dead letter producer cannot be made.
+    #[error("dead letters: {0}; check the [kafka] properties")]
+    DeadLetters(String),
+    /// A batch could not be encoded as Parquet.
+    #[error("encoding {lane}: {source}")]
+    Encode {
+        /// Of which lane.
+        lane: TopicPartition,
+        /// What Parquet says.
+        source: parquet::errors::ParquetError,
+    },
+    /// An entry could not be built.
+    #[error("entry of {lane}: {source}")]
+    Entry {
+        /// Of which lane.
+        lane: TopicPartition,
+        /// Why.
+        source: Box<EntryError>,
+    },
+    /// Chunks left offsets out without naming a gap.
+    #[error("chunks of {lane} do not fit together: {source}")]
+    Hole {
+        /// In which lane.
+        lane: TopicPartition,
+        /// What was expected and what came.
+        source: RangeError,
+    },
+    /// The lane was to start after the archive's end, which would leave a silent gap.
+    #[error("{lane} starts at {start}, but the archive ends at {next}")]
+    Ahead {
+        /// Which lane.
+        lane: TopicPartition,
+        /// Where it starts.
+        start: Offset,
+        /// Where the archive ends.
+        next: Offset,
+    },
+    /// A lane of a topic that the settings do not name.
+    #[error("topic {0} is not configured; add it to [[topics]]")]
+    UnknownTopic(String),
+}
+
+impl IngestError {
+    /// Whether it passes by itself, so that asking again with backoff is right.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Store(error) | Self::Manifest(ManifestError::Store(error)) => error.is_transient(),
+            _ => false,
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! One lane of the write side: gathers chunks into an open batch while at most one batch before it is being
+//! committed.
+
+use std::future::pending;
+use std::sync::Arc;
+use std::time::Duration;
+
+use stillwell_schema::health::State;
+use stillwell_schema::{Head, Offset, TopicPartition};
+use stillwell_source::chunk::RecordChunk;
+use stillwell_source::compute::compute;
+use stillwell_source::decode::{Decoder, decoder_for};
+use stillwell_source::lane::{DisplayCommit, Lane, LaneEnd};
+use stillwell_source::settings::TopicSettings;
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::backoff::Backoff;
+use crate::commit::Outcome;
+use crate::dead::DeadLetterSink;
+use crate::error::IngestError;
+use crate::stage::{Running, Shared};
+use crate::writer::Batch;
+
+mod flight;
+mod trim;
+
+/// How long a lane that was taken away waits for its commit in flight, so that its successor need not read the
+/// same records again; below the 10 s that the consumer waits.
+const REVOKED_WAIT: Duration = Duration::from_secs(5);
+
+/// How long an orderly stop waits for a store that is away. What is then not stored is read again from Kafka
+/// at the next start.
+const STOP_WAIT: Duration = Duration::from_secs(30);
+
+/// A lane holds an open batch and one in flight, so its share of the memory is halved between them.
+const BATCHES_MAX: usize = 2;
+
+/// Runs a lane to its end.
+pub(crate) async fn run<D: DeadLetterSink>(
+    shared: Arc<Shared<D>>,
+    mut lane: Lane,
+    running: Running,
+) -> Result<LaneEnd, IngestError> {
+    shared.show(&lane.id, State::Starting, "reading the manifest");
+    let Some(head) = head(&shared, &lane).await? else { return Ok(LaneEnd::Done) };
+    if let Some(next) = head.next.filter(|next| *next < lane.start) {
+        return Err(IngestError::Ahead { lane: lane.id, start: lane.start, next });
+    }
+    let topic = shared.topics.get(&*lane.id.topic);
+    let topic = topic.ok_or_else(|| IngestError::UnknownTopic(lane.id.topic.to_string()))?.clone();
+    shared.show(&lane.id, State::Ok, "");
+    let next = head.next.unwrap_or(lane.start);
+    let (id, display) = (lane.id.clone(), lane.display.clone());
+    let writer =
+        Writer { shared, id, topic, display, running, head, next, open: None, flight: None, swept: false };
+    writer.run(&mut lane).await
+}
+
+/// The head of the lane's chain, waited for; none where the lane was taken away meanwhile.
+async fn head<D: DeadLetterSink>(shared: &Shared<D>, lane: &Lane) -> Result<Option<Head>, IngestError> {
+    let mut backoff = Backoff::new(shared.limits.retry, u64::from(lane.id.partition.unsigned_abs()));
+    loop {
+        match shared.head(&lane.id).await {
+            Err(error) if error.is_transient() => shared.show_error(&lane.id, &error),
+            head => return head.map(Some),
+        }
+        tokio::select! {
+            () = backoff.wait() => {}
+            () = lane.revoked.cancelled() => return Ok(None),
+        }
+    }
+}
+
+/// A lane at work.
+struct Writer<D> {
+    shared: Arc<Shared<D>>,
+    id: TopicPartition,
+    topic: TopicSettings,
+    display: DisplayCommit,
+    running: Running,
+    /// The end of the lane's chain, as of the last commit that ended.
+    head: Head,
+    /// The next offset to receive.
+    next: Offset,
+    open: Option<Open>,
+    flight: Option<AbortOnDropHandle<Result<Outcome, IngestError>>>,
+    /// Whether what dead writers left was looked for.
+    swept: bool,
+}
+
+/// The open batch.
+struct Open {
+    batch: Batch,
+    decoder: Box<dyn Decoder>,
+    /// When it is committed at the latest.
+    due: Instant,
+}
+
+impl<D: DeadLetterSink> Writer<D> {
+    async fn run(mut self, lane: &mut Lane) -> Result<LaneEnd, IngestError> {
+        loop {
+            let full = self.is_full();
+            if full && self.flight.is_none() {
+                self.launch();
+                continue;
+            }
+            let due = self.open.as_ref().filter(|_| self.flight.is_none()).map(|open| open.due);
+            tokio::select! {
+                biased;
+                () = lane.revoked.cancelled() => return self.revoked().await,
+                outcome = landed(&mut self.flight) => {
+                    if self.land(outcome?) == LaneEnd::Restart {
+                        return Ok(LaneEnd::Restart);
+                    }
+                }
+                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => self.launch(),
+                chunk = lane.chunks.recv(), if !full => match chunk {
+                    Some(chunk) => self.receive(chunk).await?,
+                    None if lane.revoked.is_cancelled() => return self.revoked().await,
+                    None => return self.stop(lane).await,
+                },
+            }
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        let limits = &self.shared.limits;
+        let share = limits.memory_bytes / (BATCHES_MAX * self.running.lanes());
+        self.open.as_ref().is_some_and(|open| {
+            open.batch.payload_bytes() >= limits.file_bytes || open.batch.memory_bytes() >= share
+        })
+    }
+
+    /// Takes a chunk into the open batch, decoded.
+    async fn receive(&mut self, chunk: RecordChunk) -> Result<(), IngestError> {
+        let Some(chunk) = trim::from(chunk, self.next) else { return Ok(()) };
+        let Open { mut batch, mut decoder, due } = self.open.take().unwrap_or_else(|| Open {
+            batch: Batch::new(self.id.clone(), self.next),
+            decoder: decoder_for(self.topic.time_unit),
+            due: Instant::now() + self.shared.limits.flush_interval,
+        });
+        let (batch, decoder, pushed) = compute(move || {
+            let pushed = batch.push(&mut *decoder, chunk);
+            (batch, decoder, pushed)
+        })
+        .await;
+        pushed.map_err(|source| IngestError::Hole { lane: self.id.clone(), source })?;
+        self.next = batch.range().next;
+        self.open = Some(Open { batch, decoder, due });
+        Ok(())
+    }
+
+    /// Sends the open batch on its way into the archive.
+    fn launch(&mut self) {
+        if let Some(open) = self.open.take().filter(|open| !open.batch.range().is_empty()) {
+            let flight = flight::Flight {
+                shared: Arc::clone(&self.shared),
+                dead_letters: self.topic.dead_letters.clone(),
+                display: self.display.clone(),
+                head: self.head.clone(),
+            };
+            self.flight = Some(AbortOnDropHandle::new(tokio::spawn(flight.run(open.batch))));
+        }
+    }
+
+    fn land(&mut self, outcome: Outcome) -> LaneEnd {
+        self.flight = None;
+        match outcome {
+            Outcome::Fenced => LaneEnd::Restart,
+            Outcome::Committed(head) => {
+                if !self.swept {
+                    self.swept = true;
+                    flight::sweep(&self.shared, self.id.clone(), head.clone());
+                }
+                self.head = head;
+                LaneEnd::Done
+            }
+        }
+    }
+
+    /// The partition went to another: what is open is its to read again.
+    async fn revoked(mut self) -> Result<LaneEnd, IngestError> {
+        if self.flight.is_some() {
+            // Its successor learns the outcome from the manifest, whatever it is.
+            let _ = timeout(REVOKED_WAIT, landed(&mut self.flight)).await;
+        }
+        Ok(LaneEnd::Done)
+    }
+
+    /// An orderly stop: everything received is made durable first, if the store lets us.
+    async fn stop(mut self, lane: &Lane) -> Result<LaneEnd, IngestError> {
+        let settled = async {
+            while self.flight.is_some() || self.open.is_some() {
+                if self.flight.is_none() {
+                    self.launch();
+                }
+                if self.flight.is_some() {
+                    let outcome = landed(&mut self.flight).await?;
+                    if self.land(outcome) == LaneEnd::Restart {
+                        return Ok(LaneEnd::Restart);
+                    }
+                }
+            }
+            Ok(LaneEnd::Done)
+        };
+        tokio::select! {
+            settled = timeout(STOP_WAIT, settled) => settled.unwrap_or_else(|_| {
+                tracing::warn!(lane = %lane.id, "stopping without the last batch, as the archive is away; it will be read again");
+                Ok(LaneEnd::Done)
+            }),
+            () = lane.revoked.cancelled() => Ok(LaneEnd::Done),
+        }
+    }
+}
+
+/// The outcome of the commit in flight; never, where there is none.
+async fn landed(
+    flight: &mut Option<AbortOnDropHandle<Result<Outcome, IngestError>>>,
+) -> Result<Outcome, IngestError> {
+    match flight {
+        None => pending().await,
+        Some(handle) => match handle.await {
+            Ok(outcome) => outcome,
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            // Aborted with its runtime, and so are we.
+            Err(_) => pending().await,
+        },
+    }
+}

@@ -1,0 +1,108 @@
+//! A batch on its way into the archive: dead letters, encoding, commit, and only then the acknowledgement.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use metrics::{counter, gauge, histogram};
+use stillwell_schema::health::State;
+use stillwell_schema::{Head, TopicPartition};
+use stillwell_source::compute::compute;
+use stillwell_source::lane::DisplayCommit;
+use uuid::Uuid;
+
+use crate::commit::{Commit, Outcome};
+use crate::dead::DeadLetterSink;
+use crate::error::IngestError;
+use crate::gc;
+use crate::stage::Shared;
+use crate::writer::{Batch, Encoded, encode};
+
+/// What a commit needs besides its batch.
+pub(super) struct Flight<D> {
+    pub(super) shared: Arc<Shared<D>>,
+    pub(super) dead_letters: String,
+    pub(super) display: DisplayCommit,
+    /// What the entry must follow.
+    pub(super) head: Head,
+}
+
+impl<D: DeadLetterSink> Flight<D> {
+    pub(super) async fn run(self, batch: Batch) -> Result<Outcome, IngestError> {
+        let began = Instant::now();
+        let lane = batch.lane().clone();
+        self.send_dead_letters(&batch).await;
+        let unique = Uuid::new_v4().to_string();
+        // The records' memory is given back here: what may wait for the store is only the encoded files.
+        let encoded = compute(move || encode(&batch, &unique)).await;
+        let mut encoded = encoded.map_err(|source| IngestError::Encode { lane: lane.clone(), source })?;
+        let shared = &self.shared;
+        let entry = encoded
+            .entry(&self.head, &shared.writer, shared.clock.now_us(), &shared.key)
+            .map_err(|source| IngestError::Entry { lane: lane.clone(), source: Box::new(source) })?;
+        let files = std::mem::take(&mut encoded.files);
+        let sizes: Vec<_> = files.iter().map(|file| (file.kind, file.file.bytes)).collect();
+        let commit = Commit::new(Arc::clone(&shared.store), files, entry, shared.limits.retry);
+        let outcome = commit
+            .run(|error| {
+                counter!("stillwell_errors_total", "stage" => "ingest", "kind" => "store").increment(1);
+                shared.show(&lane, State::Waiting, error.to_string());
+            })
+            .await?;
+        match &outcome {
+            Outcome::Fenced => {
+                counter!("stillwell_errors_total", "stage" => "ingest", "kind" => "fenced").increment(1);
+                tracing::warn!(%lane, seq = self.head.seq, "fenced by another writer");
+            }
+            Outcome::Committed(head) => {
+                for (kind, bytes) in sizes {
+                    counter!("stillwell_archive_bytes_total", "kind" => kind.name()).increment(bytes);
+                }
+                histogram!("stillwell_commit_seconds").record(began.elapsed().as_secs_f64());
+                self.acknowledge(&lane, head, &encoded);
+            }
+        }
+        Ok(outcome)
+    }
+
+    /// Dead letters that the broker refuses for good never hold up the archive, which keeps the same records
+    /// with their errors.
+    async fn send_dead_letters(&self, batch: &Batch) {
+        if batch.failures() == 0 {
+            return;
+        }
+        let (lane, topic) = (batch.lane(), &self.dead_letters);
+        let sent = self.shared.dead_letters.send(topic, lane, &batch.undecodable()).await;
+        if let Err(error) = sent {
+            counter!("stillwell_errors_total", "stage" => "ingest", "kind" => "dead_letters").increment(1);
+            tracing::error!(%lane, topic, %error, "dead letters refused; check the topic and its limits. The records are kept in the archive with their errors");
+        }
+    }
+
+    /// The commit is durable: this is where the rest of the world learns it.
+    fn acknowledge(&self, lane: &TopicPartition, head: &Head, encoded: &Encoded) {
+        let Some(next) = head.next else { return };
+        self.display.durable(next);
+        self.shared.show(lane, State::Ok, "");
+        counter!("stillwell_commits_total").increment(1);
+        counter!("stillwell_readings_total", "stage" => "ingest").increment(encoded.readings());
+        for (class, records) in &encoded.undecodable {
+            let topic = lane.topic.to_string();
+            counter!("stillwell_undecodable_total", "topic" => topic, "class" => *class).increment(*records);
+        }
+        #[allow(clippy::cast_precision_loss, reason = "gauges are floats; offsets stay below 2^53")]
+        gauge!("stillwell_watermark_offset", "stage" => "ingest", "topic" => lane.topic.to_string(),
+            "partition" => lane.partition.to_string(), "mark" => "durable")
+        .set(next.0 as f64);
+    }
+}
+
+/// Collects in the background what dead writers of the lane left; `head` is of a commit of our own.
+pub(super) fn sweep<D: DeadLetterSink>(shared: &Arc<Shared<D>>, lane: TopicPartition, head: Head) {
+    let before_us = shared.clock.now_us() - gc::AGE_US;
+    let store = Arc::clone(&shared.store);
+    tokio::task::spawn_blocking(move || match gc::collect(&*store, &lane, &head, before_us) {
+        Ok(0) => {}
+        Ok(files) => tracing::info!(%lane, files, "collected files that no entry names"),
+        Err(error) => tracing::warn!(%lane, %error, "unnamed files were not collected"),
+    });
+}

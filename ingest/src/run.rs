@@ -1,0 +1,93 @@
+//! Puts the write side together and runs it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::rngs::SysRng;
+use stillwell_schema::Clock;
+use stillwell_schema::health::{Board, State};
+use stillwell_source::budget::Budget;
+use stillwell_source::consumer::{self, ConsumerSettings};
+use stillwell_source::dead_letters::DeadLetters;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::backoff::Retry;
+use crate::error::IngestError;
+use crate::settings::IngestSettings;
+use crate::stage::{Ingest, Limits, Shared};
+use crate::store::LocalStore;
+use crate::{gc, keys};
+
+/// A chunk is the unit of decoding: large enough that handing it over costs nothing,
+const CHUNK_BYTES: usize = 1 << 20;
+
+/// young enough that decoding keeps pace with arrival.
+const CHUNK_AGE: Duration = Duration::from_millis(100);
+
+/// Runs the write side until `stop` is cancelled and everything received is durable.
+///
+/// # Errors
+/// [`IngestError`] where it cannot start or go on at all; what passes by itself is shown on `board` and
+/// waited out.
+pub async fn run(
+    settings: IngestSettings,
+    clock: Arc<dyn Clock>,
+    board: Board,
+    stop: CancellationToken,
+) -> Result<(), IngestError> {
+    board.set("ingest", State::Starting, "opening the archive");
+    let done = start(settings, clock, board.clone(), stop).await;
+    match &done {
+        Ok(()) => board.remove("ingest"),
+        Err(error) => board.set("ingest", State::Failed, error.to_string()),
+    }
+    done
+}
+
+async fn start(
+    settings: IngestSettings,
+    clock: Arc<dyn Clock>,
+    board: Board,
+    stop: CancellationToken,
+) -> Result<(), IngestError> {
+    let IngestSettings { kafka, topics, group, archive, key_file, .. } = settings;
+    let swept_before_us = clock.now_us() - gc::AGE_US;
+    let opened = tokio::task::spawn_blocking(move || -> Result<_, IngestError> {
+        let store = LocalStore::open(&archive)?;
+        store.sweep(swept_before_us)?;
+        Ok((store, keys::load_or_create(&key_file, &mut SysRng)?))
+    });
+    let (store, key) = match opened.await {
+        Ok(opened) => opened?,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    };
+    let dead_letters = DeadLetters::new(&kafka).map_err(|e| IngestError::DeadLetters(e.to_string()))?;
+    let limits = Limits {
+        flush_interval: settings.flush_interval,
+        file_bytes: settings.file_bytes,
+        memory_bytes: settings.memory_bytes,
+        retry: Retry::default(),
+    };
+    let ingest = Ingest::new(Shared {
+        store: Arc::new(store),
+        key,
+        writer: format!("stillwell-ingest/{}", Uuid::new_v4()),
+        clock: Arc::clone(&clock),
+        board: board.clone(),
+        topics: topics.iter().map(|topic| (topic.name.clone(), topic.clone())).collect(),
+        dead_letters,
+        limits,
+    });
+    let consumer = ConsumerSettings {
+        kafka,
+        topics,
+        group,
+        stage: "ingest",
+        chunk_bytes: CHUNK_BYTES,
+        chunk_age: CHUNK_AGE,
+    };
+    board.set("ingest", State::Ok, "");
+    let budget = Budget::new(settings.memory_bytes);
+    Ok(consumer::run(consumer, Arc::new(ingest), budget, clock, stop).await?)
+}

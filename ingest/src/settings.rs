@@ -1,0 +1,27 @@
+//! How the write side is set up. Plain data, made by the binary from its config.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use stillwell_source::settings::{KafkaSettings, TopicSettings};
+
+/// The write side's settings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IngestSettings {
+    /// Where Kafka is.
+    pub kafka: KafkaSettings,
+    /// What is archived.
+    pub topics: Vec<TopicSettings>,
+    /// The consumer group, `stillwell-ingest`.
+    pub group: String,
+    /// The archive's root folder, created where missing.
+    pub archive: PathBuf,
+    /// The Ed25519 key that signs entries, PKCS#8 PEM, created where missing.
+    pub key_file: PathBuf,
+    /// Freshness: a batch is committed when its first record is this old.
+    pub flush_interval: Duration,
+    /// A batch is committed when it holds this many bytes of keys, values and headers.
+    pub file_bytes: usize,
+    /// Memory for records and readings that are not committed yet, over all lanes.
+    pub memory_bytes: usize,
+}

@@ -1,0 +1,131 @@
+//! The write side as a stage: where its lanes start, and what they share.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use ed25519_dalek::SigningKey;
+use stillwell_schema::health::{Board, State};
+use stillwell_schema::{Clock, Head, Offset, TopicPartition};
+use stillwell_source::lane::{Lane, LaneEnd, Stage};
+use stillwell_source::settings::TopicSettings;
+
+use crate::backoff::Retry;
+use crate::dead::DeadLetterSink;
+use crate::error::IngestError;
+use crate::lane;
+use crate::manifest::find_head;
+use crate::store::{ArchiveStore, blocking};
+
+/// The write side's lanes.
+pub struct Ingest<D> {
+    shared: Arc<Shared<D>>,
+    lanes: Arc<AtomicUsize>,
+}
+
+/// What all lanes of a write side use.
+pub struct Shared<D> {
+    /// Where the archive lies.
+    pub store: Arc<dyn ArchiveStore>,
+    /// Signs the entries.
+    pub key: SigningKey,
+    /// Who writes, as entries state it: a name and a UUID made at process start.
+    pub writer: String,
+    /// Dates the entries.
+    pub clock: Arc<dyn Clock>,
+    /// Where lanes say how they are.
+    pub board: Board,
+    /// The topics by name.
+    pub topics: BTreeMap<String, TopicSettings>,
+    /// Where undecodable records go.
+    pub dead_letters: D,
+    /// The bounds of a batch.
+    pub limits: Limits,
+}
+
+/// The bounds of a batch, and of waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// A batch is committed when its first record is this old.
+    pub flush_interval: Duration,
+    /// A batch is committed when it holds this many bytes of keys, values and headers.
+    pub file_bytes: usize,
+    /// Memory for what is not committed, over all lanes.
+    pub memory_bytes: usize,
+    /// Waits between attempts at a store that is away.
+    pub retry: Retry,
+}
+
+impl<D> Ingest<D> {
+    /// A write side without lanes yet.
+    #[must_use]
+    pub fn new(shared: Shared<D>) -> Self {
+        Self { shared: Arc::new(shared), lanes: Arc::default() }
+    }
+}
+
+impl<D: DeadLetterSink> Stage for Ingest<D> {
+    type Error = IngestError;
+
+    async fn position(&self, lane: &TopicPartition) -> Result<Option<Offset>, IngestError> {
+        let head = self.shared.head(lane).await.inspect_err(|error| self.shared.show_error(lane, error))?;
+        Ok(head.next)
+    }
+
+    async fn run(&self, lane: Lane) -> Result<LaneEnd, IngestError> {
+        let id = lane.id.clone();
+        let end = lane::run(Arc::clone(&self.shared), lane, Running::enter(&self.lanes)).await;
+        match &end {
+            Ok(LaneEnd::Done) => self.shared.board.remove(&part(&id)),
+            Ok(LaneEnd::Restart) => {
+                self.shared.show(&id, State::Starting, "another writer went ahead; starting over");
+            }
+            Err(error) => self.shared.show_error(&id, error),
+        }
+        end
+    }
+}
+
+impl<D> Shared<D> {
+    pub(crate) async fn head(&self, lane: &TopicPartition) -> Result<Head, IngestError> {
+        let lane = lane.clone();
+        Ok(blocking(&self.store, move |store| find_head(store, &lane)).await?)
+    }
+
+    pub(crate) fn show(&self, lane: &TopicPartition, state: State, detail: impl Into<String>) {
+        self.board.set(&part(lane), state, detail);
+    }
+
+    pub(crate) fn show_error(&self, lane: &TopicPartition, error: &IngestError) {
+        let state = if error.is_transient() { State::Waiting } else { State::Failed };
+        self.show(lane, state, error.to_string());
+    }
+}
+
+/// A lane's name on the board.
+fn part(lane: &TopicPartition) -> String {
+    format!("ingest/{lane}")
+}
+
+/// Counts a lane among the running ones, over which the memory is shared, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Running(Arc<AtomicUsize>);
+
+impl Running {
+    fn enter(lanes: &Arc<AtomicUsize>) -> Self {
+        lanes.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(lanes))
+    }
+
+    /// Lanes running now, this one among them.
+    pub(crate) fn lanes(&self) -> usize {
+        self.0.load(Ordering::Relaxed).max(1)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}

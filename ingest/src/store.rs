@@ -1,0 +1,163 @@
+//! What the archive asks of the place that holds it. A folder today; object stores fit the same trait.
+//!
+//! All methods block and are called on blocking threads only (see [`blocking`]).
+
+use std::io;
+use std::sync::Arc;
+
+use thiserror::Error;
+
+mod local;
+
+pub use local::LocalStore;
+
+/// Objects by path, relative to the archive's root and written with `/` (see [`stillwell_schema::paths`]).
+///
+/// What a method reports as done is durable: it survives a power cut.
+pub trait ArchiveStore: Send + Sync + 'static {
+    /// Stores an object, replacing one of the same path. Data files have unique names, so this replaces only
+    /// what an earlier attempt of the same writer left half written.
+    ///
+    /// # Errors
+    /// [`StoreError`]; the object may then be absent, partial or whole.
+    fn put(&self, path: &str, bytes: &[u8]) -> Result<(), StoreError>;
+
+    /// Creates an object whole or not at all, unless there is one of that path.
+    ///
+    /// # Errors
+    /// [`StoreError`]; whether the object was created is then unknown.
+    fn put_if_absent(&self, path: &str, bytes: &[u8]) -> Result<Creation, StoreError>;
+
+    /// Reads an object; none where there is none.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn get(&self, path: &str) -> Result<Option<Vec<u8>>, StoreError>;
+
+    /// Reads an object and makes sure that what was read is durable: the read-back of a creation whose
+    /// outcome is unknown. A store whose reads see only durable objects just reads.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn read_back(&self, path: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        self.get(path)
+    }
+
+    /// Whether there is an object of that path.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn exists(&self, path: &str) -> Result<bool, StoreError> {
+        Ok(self.get(path)?.is_some())
+    }
+
+    /// The objects directly in a folder, in no order; none where there is no such folder.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn list(&self, folder: &str) -> Result<Vec<Listed>, StoreError>;
+
+    /// Deletes an object; one that is not there is deleted already.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn delete(&self, path: &str) -> Result<(), StoreError>;
+}
+
+/// What became of a creation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Creation {
+    /// The object is there now and durable.
+    Created,
+    /// There was one already; nothing changed.
+    AlreadyExists,
+}
+
+/// One object of a folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// Its path.
+    pub path: String,
+    /// Its size.
+    pub bytes: u64,
+    /// When it was last written, µs UTC, by the store's clock.
+    pub modified_us: i64,
+}
+
+/// Why the store did not do it.
+#[derive(Debug, Error)]
+#[error("{action} {path} in the archive: {source}{}", remedy(.source))]
+pub struct StoreError {
+    /// What was tried.
+    pub action: &'static str,
+    /// On which path.
+    pub path: String,
+    /// Whether waiting helps.
+    pub kind: StoreErrorKind,
+    /// What the system says.
+    pub source: io::Error,
+}
+
+/// What to do about a [`StoreError`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoreErrorKind {
+    /// It passes by itself or by an operator's hand (disk full, read-only, permission, I/O): try again.
+    Transient,
+    /// Trying again is of no use.
+    Permanent,
+}
+
+impl StoreError {
+    /// Wraps what the system said, telling its kind.
+    pub fn new(action: &'static str, path: impl Into<String>, source: io::Error) -> Self {
+        Self { action, path: path.into(), kind: classify(&source), source }
+    }
+
+    /// Whether trying again may help.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        self.kind == StoreErrorKind::Transient
+    }
+}
+
+/// Waiting is wrong only where the path itself is: everything else a disk, a mount or an operator can mend,
+/// and a lane that waits loses nothing.
+fn classify(error: &io::Error) -> StoreErrorKind {
+    use io::ErrorKind as K;
+    match error.kind() {
+        K::InvalidInput
+        | K::InvalidFilename
+        | K::IsADirectory
+        | K::NotADirectory
+        | K::Unsupported
+        | K::InvalidData
+        | K::TooManyLinks
+        | K::CrossesDevices => StoreErrorKind::Permanent,
+        _ => StoreErrorKind::Transient,
+    }
+}
+
+fn remedy(error: &io::Error) -> &'static str {
+    use io::ErrorKind as K;
+    match error.kind() {
+        K::StorageFull | K::QuotaExceeded => "; free space there, it goes on by itself",
+        K::ReadOnlyFilesystem => "; remount it writable, it goes on by itself",
+        K::PermissionDenied => "; give this user write permission there, it goes on by itself",
+        K::CrossesDevices => "; the archive must lie on one file system",
+        _ => "",
+    }
+}
+
+/// Runs `f` on a blocking thread.
+pub async fn blocking<T: Send + 'static>(
+    store: &Arc<dyn ArchiveStore>,
+    f: impl FnOnce(&dyn ArchiveStore) -> T + Send + 'static,
+) -> T {
+    let store = Arc::clone(store);
+    match tokio::task::spawn_blocking(move || f(&*store)).await {
+        Ok(value) => value,
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        // A blocking task is cancelled only when the runtime goes down, and then so are we.
+        Err(_) => std::future::pending().await,
+    }
+}

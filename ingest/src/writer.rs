@@ -1,0 +1,17 @@
+//! From chunks of records to the two files of a commit.
+//!
+//! Reading order: a [`Batch`] gathers chunks, decodes them as they come and hashes their records; `sort`
+//! puts the readings in the archive's order; `readings` and `records` write them as Parquet; [`encode`] does
+//! both at once and sums up what an entry says of them. All of it is CPU work, for compute threads.
+
+mod batch;
+mod encode;
+mod file;
+mod readings;
+mod records;
+mod sort;
+mod values;
+
+pub use batch::{Batch, Part};
+pub use encode::{Encoded, encode};
+pub use file::EncodedFile;

@@ -1,0 +1,132 @@
+//! The open batch of a lane: the records of one coming commit, decoded as they arrive.
+
+use stillwell_schema::merkle::{self, LeafRecord, Tree};
+use stillwell_schema::range::RangeError;
+use stillwell_schema::{Gap, Offset, OffsetRange, TopicPartition};
+use stillwell_source::chunk::{RecordChunk, RecordRef};
+use stillwell_source::columns::ReadingColumns;
+use stillwell_source::decode::{DecodeError, Decoded, Decoder, decode_chunk};
+use stillwell_source::series::SeriesTable;
+
+/// What one commit will cover. It owns its series table, so that encoding it needs nothing that the next
+/// batch is writing, and names live no longer than the batch that they came in.
+#[derive(Debug)]
+pub struct Batch {
+    pub(super) lane: TopicPartition,
+    pub(super) range: OffsetRange,
+    pub(super) gaps: Vec<Gap>,
+    pub(super) parts: Vec<Part>,
+    pub(super) table: SeriesTable,
+    pub(super) tree: Tree,
+    payload_bytes: usize,
+    memory_bytes: usize,
+    failures: usize,
+}
+
+/// One chunk with what was decoded from it.
+#[derive(Debug)]
+pub struct Part {
+    /// The records.
+    pub chunk: RecordChunk,
+    /// Their readings.
+    pub columns: ReadingColumns,
+    /// The records that have none, by number in the chunk.
+    pub failures: Vec<(u32, DecodeError)>,
+}
+
+impl Batch {
+    /// An empty batch of `lane` that starts at `first`.
+    #[must_use]
+    pub fn new(lane: TopicPartition, first: Offset) -> Self {
+        Self {
+            lane,
+            range: OffsetRange::empty(first),
+            gaps: Vec::new(),
+            parts: Vec::new(),
+            table: SeriesTable::default(),
+            tree: Tree::default(),
+            payload_bytes: 0,
+            memory_bytes: 0,
+            failures: 0,
+        }
+    }
+
+    /// Appends a chunk: decodes its records and adds them to the Merkle tree. Every chunk of a batch comes
+    /// with the same decoder, which has served no other batch: it may remember codes of the batch's table.
+    ///
+    /// # Errors
+    /// [`RangeError::NotAdjacent`] if it does not start where the batch ends; the batch is as it was.
+    pub fn push(&mut self, decoder: &mut dyn Decoder, chunk: RecordChunk) -> Result<(), RangeError> {
+        self.range.append(chunk.range())?;
+        for &gap in chunk.gaps() {
+            append_gap(&mut self.gaps, gap);
+        }
+        for record in chunk.records() {
+            self.tree.push(leaf(&self.lane, &record));
+        }
+        let Decoded { columns, failures } = decode_chunk(decoder, &chunk, &mut self.table);
+        self.payload_bytes += chunk.payload_bytes();
+        self.memory_bytes += chunk.memory_bytes() + columns.memory_bytes();
+        self.failures += failures.len();
+        self.parts.push(Part { chunk, columns, failures });
+        Ok(())
+    }
+
+    /// The lane.
+    #[must_use]
+    pub fn lane(&self) -> &TopicPartition {
+        &self.lane
+    }
+
+    /// The offsets covered so far.
+    #[must_use]
+    pub fn range(&self) -> OffsetRange {
+        self.range
+    }
+
+    /// Bytes of keys, values and headers.
+    #[must_use]
+    pub fn payload_bytes(&self) -> usize {
+        self.payload_bytes
+    }
+
+    /// Bytes of memory held by records and readings.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        self.memory_bytes
+    }
+
+    /// Number of records that could not be decoded.
+    #[must_use]
+    pub fn failures(&self) -> usize {
+        self.failures
+    }
+
+    /// The records that could not be decoded, in order.
+    #[must_use]
+    pub fn undecodable(&self) -> Vec<(RecordRef<'_>, &DecodeError)> {
+        let failed = self.parts.iter().flat_map(|part| part.failures.iter().map(move |f| (part, f)));
+        failed.map(|(part, (i, error))| (part.chunk.record(*i as usize), error)).collect()
+    }
+}
+
+/// The leaf of a record, as the Merkle root of its entry binds it.
+pub(crate) fn leaf(lane: &TopicPartition, record: &RecordRef<'_>) -> merkle::Hash {
+    merkle::leaf(LeafRecord {
+        topic: &lane.topic,
+        partition: lane.partition,
+        offset: record.offset.0,
+        timestamp_ms: record.timestamp_ms,
+        key: record.key,
+        value: record.value,
+        headers: record.headers(),
+    })
+}
+
+/// Gaps that touch and have one reason are one gap, wherever chunks were cut.
+fn append_gap(gaps: &mut Vec<Gap>, gap: Gap) {
+    match gaps.last_mut() {
+        Some(last) if last.next == gap.first && last.reason == gap.reason => last.next = gap.next,
+        _ => gaps.push(gap),
+    }
+}

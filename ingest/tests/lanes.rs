@@ -1,0 +1,218 @@
+//! Lanes of the write side, from chunks to an archive that readers see, with writers that crash, race and
+//! lose their partition.
+
+mod support;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use stillwell_ingest::gc;
+use stillwell_ingest::manifest::find_head;
+use stillwell_ingest::stage::Limits;
+use stillwell_ingest::store::{ArchiveStore, LocalStore};
+use stillwell_ingest::verify::verify_lane;
+use stillwell_schema::{Offset, paths};
+use stillwell_source::lane::{LaneEnd, Stage};
+use support::{AWAY, LIMITS, MemoryStore, Op, chunk, expected, ingest, ingest_on, key, lane, lane_id, see};
+
+fn sound(store: &dyn ArchiveStore, next: i64) {
+    let report = verify_lane(store, &lane_id(), Some(&key().verifying_key())).unwrap();
+    assert_eq!(report.problems, Vec::<String>::new());
+    assert_eq!(report.range.unwrap().next, Offset(next));
+    assert_eq!(see(store), expected(0, next));
+}
+
+#[tokio::test]
+async fn an_orderly_stop_makes_all_that_was_received_durable() {
+    let folder = tempfile::tempdir().unwrap();
+    let store: Arc<dyn ArchiveStore> = Arc::new(LocalStore::open(folder.path()).unwrap());
+    let (stage, kept, board) = ingest_on(Arc::clone(&store), "a", LIMITS);
+    assert_eq!(stage.position(&lane_id()).await.unwrap(), None);
+    let (lane, mut feed) = lane(0);
+    for first in [0, 40, 80] {
+        feed.chunks.send(chunk(first, first + 40)).await.unwrap();
+    }
+    drop(feed.chunks);
+    assert_eq!(stage.run(lane).await.unwrap(), LaneEnd::Done);
+    sound(&*store, 120);
+    assert_eq!(feed.durable.recv().await.unwrap(), (lane_id(), Offset(120)));
+    assert_eq!(stage.position(&lane_id()).await.unwrap(), Some(Offset(120)));
+    assert!(board.read().is_empty());
+    let poison: Vec<_> = (0..120).filter(|o| o % 7 == 3 && !support::is_gap(*o)).collect();
+    let letters = kept.0.lock().unwrap();
+    assert_eq!(letters.iter().map(|letter| letter.1).collect::<Vec<_>>(), poison);
+    assert!(letters.iter().all(|letter| letter.0 == "readings.dlq"));
+}
+
+#[tokio::test]
+async fn what_is_open_when_the_partition_goes_is_left_to_its_next_owner() {
+    let store = Arc::new(MemoryStore::default());
+    let (stage, ..) = ingest(&store, "a", LIMITS);
+    let (lane, feed) = lane(0);
+    feed.chunks.send(chunk(0, 40)).await.unwrap();
+    feed.revoked.cancel();
+    drop(feed.chunks);
+    assert_eq!(stage.run(lane).await.unwrap(), LaneEnd::Done);
+    assert!(store.objects.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_batch_is_committed_at_its_size_and_at_its_age_without_a_stop() {
+    let sized = Limits { file_bytes: 1, ..LIMITS };
+    let aged = Limits { flush_interval: Duration::ZERO, ..LIMITS };
+    let cramped = Limits { memory_bytes: 1, ..LIMITS };
+    for limits in [sized, aged, cramped] {
+        let store = Arc::new(MemoryStore::default());
+        let (stage, ..) = ingest(&store, "a", limits);
+        let (lane, mut feed) = lane(0);
+        let running = tokio::spawn(async move { stage.run(lane).await });
+        feed.chunks.send(chunk(0, 40)).await.unwrap();
+        assert_eq!(feed.durable.recv().await.unwrap().1, Offset(40));
+        sound(&*store, 40);
+        drop(feed.chunks);
+        assert_eq!(running.await.unwrap().unwrap(), LaneEnd::Done);
+    }
+}
+
+#[tokio::test]
+async fn offsets_below_the_head_are_dropped() {
+    let store = Arc::new(MemoryStore::default());
+    let (stage, ..) = ingest(&store, "a", Limits { file_bytes: 1, ..LIMITS });
+    for chunks in [[(0, 25), (25, 30)], [(0, 20), (20, 60)]] {
+        let (lane, feed) = lane(0);
+        for (first, next) in chunks {
+            feed.chunks.send(chunk(first, next)).await.unwrap();
+        }
+        drop(feed.chunks);
+        assert_eq!(stage.run(lane).await.unwrap(), LaneEnd::Done);
+    }
+    sound(&*store, 60);
+}
+
+#[tokio::test]
+async fn a_lane_that_would_leave_a_hole_is_refused() {
+    let store = Arc::new(MemoryStore::default());
+    let (stage, ..) = ingest(&store, "a", LIMITS);
+    let (first, feed) = lane(0);
+    feed.chunks.send(chunk(0, 20)).await.unwrap();
+    drop(feed);
+    stage.run(first).await.unwrap();
+    let (ahead, _feed) = lane(25);
+    stage.run(ahead).await.unwrap_err();
+    let (holed, feed) = lane(20);
+    feed.chunks.send(chunk(21, 30)).await.unwrap();
+    stage.run(holed).await.unwrap_err();
+    sound(&*store, 20);
+}
+
+#[tokio::test]
+async fn a_range_of_gaps_alone_is_an_entry_without_files() {
+    let store = Arc::new(MemoryStore::default());
+    let (stage, ..) = ingest(&store, "a", LIMITS);
+    let (lane, feed) = lane(10);
+    feed.chunks.send(chunk(10, 11)).await.unwrap();
+    drop(feed);
+    stage.run(lane).await.unwrap();
+    assert_eq!(store.objects.lock().unwrap().keys().collect::<Vec<_>>(), [&paths::entry(&lane_id(), 0)]);
+    assert_eq!(find_head(&*store, &lane_id()).unwrap().next, Some(Offset(11)));
+    assert!(verify_lane(&*store, &lane_id(), None).unwrap().problems.is_empty());
+}
+
+#[tokio::test]
+async fn nothing_is_acknowledged_while_the_store_is_away_and_the_board_says_why() {
+    let store = Arc::new(MemoryStore::default());
+    (0..2_000).for_each(|_| store.fail(Op::Put, false, AWAY));
+    let (stage, _, board) = ingest(&store, "a", Limits { file_bytes: 1, ..LIMITS });
+    let (lane, mut feed) = lane(0);
+    let running = tokio::spawn(async move { stage.run(lane).await });
+    feed.chunks.send(chunk(0, 40)).await.unwrap();
+    let detail = loop {
+        let status = board.read().remove("ingest/readings/3");
+        match status {
+            Some(status) if status.detail.contains("free space") => break status,
+            _ => tokio::task::yield_now().await,
+        }
+    };
+    assert_eq!(detail.state, stillwell_schema::health::State::Waiting);
+    assert!(feed.durable.try_recv().is_err());
+    store.faults.lock().unwrap().clear();
+    assert_eq!(feed.durable.recv().await.unwrap().1, Offset(40));
+    assert_eq!(board.read()["ingest/readings/3"].state, stillwell_schema::health::State::Ok);
+    drop(feed);
+    running.await.unwrap().unwrap();
+    sound(&*store, 40);
+}
+
+#[tokio::test]
+async fn only_files_that_no_entry_names_are_collected() {
+    let store = Arc::new(MemoryStore::default());
+    let (stage, ..) = ingest(&store, "a", Limits { file_bytes: 1, ..LIMITS });
+    let (lane, feed) = lane(0);
+    feed.chunks.send(chunk(0, 20)).await.unwrap();
+    feed.chunks.send(chunk(20, 40)).await.unwrap();
+    drop(feed);
+    stage.run(lane).await.unwrap();
+    let left = "readings/records/3/40-50-x.parquet";
+    store.put(left, b"left").unwrap();
+    let head = find_head(&*store, &lane_id()).unwrap();
+    assert_eq!(gc::collect(&*store, &lane_id(), &head, 0).unwrap(), 0, "too young");
+    let entry = store.objects.lock().unwrap().remove(&paths::entry(&lane_id(), 0)).unwrap();
+    gc::collect(&*store, &lane_id(), &head, 1).unwrap_err();
+    store.objects.lock().unwrap().insert(paths::entry(&lane_id(), 0), entry);
+    assert_eq!(gc::collect(&*store, &lane_id(), &head, 1).unwrap(), 1);
+    assert!(!store.exists(left).unwrap());
+    sound(&*store, 40);
+}
+
+/// A writer's life: asks for the position, runs a lane from there, is revoked or fenced at some point, and
+/// starts over, until the log's end is durable.
+async fn live(store: Arc<MemoryStore>, name: String, seed: u64, end: i64) {
+    let mut random = StdRng::seed_from_u64(seed);
+    let (stage, ..) = ingest(&store, &name, Limits { file_bytes: 2_000, ..LIMITS });
+    loop {
+        let Ok(position) = stage.position(&lane_id()).await else { continue };
+        let start = position.map_or(0, |p| p.0);
+        if start >= end {
+            return;
+        }
+        let (lane, feed) = lane(start);
+        let stage = Arc::clone(&stage);
+        let running = tokio::spawn(async move { stage.run(lane).await });
+        let mut at = start;
+        while at < end {
+            let next = (at + random.random_range(1..40)).min(end);
+            if random.random_bool(0.05) {
+                feed.revoked.cancel();
+                break;
+            }
+            if feed.chunks.send(chunk(at, next)).await.is_err() {
+                break;
+            }
+            at = next;
+        }
+        drop(feed);
+        running.await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn racing_writers_on_a_failing_store_archive_each_offset_once() {
+    let seeds = match std::env::var("STILLWELL_SEED") {
+        Ok(seed) => seed.parse().map(|seed: u64| seed..seed + 1).unwrap(),
+        Err(_) => 0..12,
+    };
+    for seed in seeds {
+        eprintln!("replay with STILLWELL_SEED={seed}");
+        let store = Arc::new(MemoryStore::default());
+        store.set_chaos(Some(seed));
+        let writers =
+            (0..3).map(|i| tokio::spawn(live(Arc::clone(&store), format!("w{i}"), seed * 10 + i, 400)));
+        for writer in writers.collect::<Vec<_>>() {
+            writer.await.unwrap();
+        }
+        store.set_chaos(None);
+        sound(&*store, 400);
+    }
+}

@@ -1,0 +1,322 @@
+//! What the tests of the write side share: a store that fails on demand, records, and the oracle.
+#![allow(dead_code, reason = "each test file uses its share")]
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use arrow::record_batch::RecordBatch;
+use bytes::Bytes;
+use ed25519_dalek::SigningKey;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use stillwell_ingest::manifest::Chain;
+use stillwell_ingest::stage::{Ingest, Limits, Shared};
+use stillwell_ingest::store::{ArchiveStore, Creation, Listed, StoreError};
+use stillwell_ingest::{DeadLetterError, DeadLetterSink, Retry};
+use stillwell_schema::health::Board;
+use stillwell_schema::{Clock, Gap, GapReason, Offset, TopicPartition};
+use stillwell_source::chunk::{RecordChunk, RecordRef};
+use stillwell_source::decode::DecodeError;
+use stillwell_source::lane::{DisplayCommit, Lane};
+use stillwell_source::settings::{TimeUnit, TopicSettings};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+/// The methods of a store that can be made to fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Op {
+    Put,
+    Create,
+    ReadBack,
+    Read,
+}
+
+/// A failure to come.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Fault {
+    pub(crate) op: Op,
+    /// Whether the operation takes effect all the same.
+    pub(crate) after: bool,
+    pub(crate) kind: io::ErrorKind,
+}
+
+/// The disk is full: passes by itself.
+pub(crate) const AWAY: io::ErrorKind = io::ErrorKind::StorageFull;
+/// Stands for the death of the process: the commit goes no further.
+pub(crate) const CRASH: io::ErrorKind = io::ErrorKind::InvalidInput;
+
+/// An archive in memory.
+#[derive(Default)]
+pub(crate) struct MemoryStore {
+    pub(crate) objects: Mutex<BTreeMap<String, Vec<u8>>>,
+    pub(crate) faults: Mutex<VecDeque<Fault>>,
+    /// Fails one operation in five, before or after the fact.
+    chaos: Mutex<Option<StdRng>>,
+}
+
+impl MemoryStore {
+    pub(crate) fn fail(&self, op: Op, after: bool, kind: io::ErrorKind) {
+        self.faults.lock().unwrap().push_back(Fault { op, after, kind });
+    }
+
+    pub(crate) fn set_chaos(&self, seed: Option<u64>) {
+        *self.chaos.lock().unwrap() = seed.map(StdRng::seed_from_u64);
+    }
+
+    fn fault(&self, op: Op) -> Option<Fault> {
+        let mut faults = self.faults.lock().unwrap();
+        if let Some(at) = faults.iter().position(|fault| fault.op == op) {
+            return faults.remove(at);
+        }
+        let mut chaos = self.chaos.lock().unwrap();
+        let random = chaos.as_mut()?;
+        random.random_bool(0.2).then(|| Fault { op, after: random.random_bool(0.5), kind: AWAY })
+    }
+
+    fn run<T>(
+        &self,
+        op: Op,
+        path: &str,
+        effect: impl FnOnce(&mut BTreeMap<String, Vec<u8>>) -> T,
+    ) -> Result<T, StoreError> {
+        let fault = self.fault(op);
+        let value = match fault {
+            Some(fault) if !fault.after => None,
+            _ => Some(effect(&mut self.objects.lock().unwrap())),
+        };
+        match (fault, value) {
+            (None, Some(value)) => Ok(value),
+            (fault, _) => Err(StoreError::new("reach", path, fault.unwrap().kind.into())),
+        }
+    }
+}
+
+impl ArchiveStore for MemoryStore {
+    fn put(&self, path: &str, bytes: &[u8]) -> Result<(), StoreError> {
+        self.run(Op::Put, path, |objects| drop(objects.insert(path.into(), bytes.into())))
+    }
+
+    fn put_if_absent(&self, path: &str, bytes: &[u8]) -> Result<Creation, StoreError> {
+        self.run(Op::Create, path, |objects| {
+            if objects.contains_key(path) {
+                return Creation::AlreadyExists;
+            }
+            objects.insert(path.into(), bytes.into());
+            Creation::Created
+        })
+    }
+
+    fn get(&self, path: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        self.run(Op::Read, path, |objects| objects.get(path).cloned())
+    }
+
+    fn read_back(&self, path: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        self.run(Op::ReadBack, path, |objects| objects.get(path).cloned())
+    }
+
+    fn list(&self, folder: &str) -> Result<Vec<Listed>, StoreError> {
+        let objects = self.objects.lock().unwrap();
+        let inside =
+            objects.iter().filter(|(path, _)| path.rsplit_once('/').is_some_and(|(f, _)| f == folder));
+        Ok(inside
+            .map(|(path, b)| Listed { path: path.clone(), bytes: b.len() as u64, modified_us: 0 })
+            .collect())
+    }
+
+    fn delete(&self, path: &str) -> Result<(), StoreError> {
+        self.objects.lock().unwrap().remove(path);
+        Ok(())
+    }
+}
+
+/// Topic, offset and class of a dead letter.
+pub(crate) type Letter = (String, i64, &'static str);
+
+/// Keeps dead letters.
+#[derive(Clone, Default)]
+pub(crate) struct Kept(pub(crate) Arc<Mutex<Vec<Letter>>>);
+
+impl DeadLetterSink for Kept {
+    async fn send(
+        &self,
+        topic: &str,
+        _: &TopicPartition,
+        failed: &[(RecordRef<'_>, &DecodeError)],
+    ) -> Result<(), DeadLetterError> {
+        let letters = failed.iter().map(|(record, error)| (topic.to_owned(), record.offset.0, error.class));
+        self.0.lock().unwrap().extend(letters);
+        Ok(())
+    }
+}
+
+pub(crate) struct FixedClock;
+
+impl Clock for FixedClock {
+    fn now_us(&self) -> i64 {
+        1_795_000_000_000_000
+    }
+}
+
+pub(crate) fn lane_id() -> TopicPartition {
+    TopicPartition::new("readings", 3)
+}
+
+pub(crate) fn key() -> SigningKey {
+    SigningKey::from_bytes(&[7; 32])
+}
+
+pub(crate) const QUICK: Retry = Retry { first: Duration::from_micros(10), most: Duration::from_millis(1) };
+
+pub(crate) const LIMITS: Limits = Limits {
+    flush_interval: Duration::from_secs(600),
+    file_bytes: 1 << 20,
+    memory_bytes: 64 << 20,
+    retry: QUICK,
+};
+
+pub(crate) fn ingest(
+    store: &Arc<MemoryStore>,
+    writer: &str,
+    limits: Limits,
+) -> (Arc<Ingest<Kept>>, Kept, Board) {
+    ingest_on(Arc::clone(store) as Arc<dyn ArchiveStore>, writer, limits)
+}
+
+pub(crate) fn ingest_on(
+    store: Arc<dyn ArchiveStore>,
+    writer: &str,
+    limits: Limits,
+) -> (Arc<Ingest<Kept>>, Kept, Board) {
+    let (kept, board) = (Kept::default(), Board::default());
+    let topic = TopicSettings {
+        name: "readings".into(),
+        time_unit: TimeUnit::Millis,
+        dead_letters: "readings.dlq".into(),
+    };
+    let ingest = Ingest::new(Shared {
+        store,
+        key: key(),
+        writer: writer.into(),
+        clock: Arc::new(FixedClock),
+        board: board.clone(),
+        topics: [(topic.name.clone(), topic)].into(),
+        dead_letters: kept.clone(),
+        limits,
+    });
+    (Arc::new(ingest), kept, board)
+}
+
+/// The consumer's side of a lane.
+pub(crate) struct Feed {
+    pub(crate) chunks: mpsc::Sender<RecordChunk>,
+    pub(crate) revoked: CancellationToken,
+    pub(crate) durable: mpsc::UnboundedReceiver<(TopicPartition, Offset)>,
+}
+
+pub(crate) fn lane(start: i64) -> (Lane, Feed) {
+    let (chunks, received) = mpsc::channel(4);
+    let (out, durable) = mpsc::unbounded_channel();
+    let revoked = CancellationToken::new();
+    let display = DisplayCommit::new(lane_id(), out);
+    let lane =
+        Lane { id: lane_id(), start: Offset(start), chunks: received, revoked: revoked.clone(), display };
+    (lane, Feed { chunks, revoked, durable })
+}
+
+/// What record `offset` holds: every seventh cannot be decoded; every fifth has no key.
+pub(crate) fn value_of(offset: i64) -> String {
+    if offset % 7 == 3 {
+        return format!("poison {offset}");
+    }
+    let (machine, time, value) = (offset % 3, 1_795_000_000_000 + offset * 10, offset as f64 / 4.0);
+    format!(r#"{{"machine":"press-{machine}","sensor":"oil","time":{time},"value":{value:?}}}"#)
+}
+
+pub(crate) fn key_of(offset: i64) -> Option<String> {
+    (offset % 5 != 0).then(|| format!("press-{}", offset % 3))
+}
+
+/// Whether offset is a gap, like the marker at the end of a transaction.
+pub(crate) fn is_gap(offset: i64) -> bool {
+    offset % 11 == 10
+}
+
+pub(crate) fn chunk(first: i64, next: i64) -> RecordChunk {
+    let mut chunk = RecordChunk::new(lane_id(), Offset(first));
+    for offset in first..next {
+        if is_gap(offset) {
+            chunk.push_gap(Gap {
+                first: Offset(offset),
+                next: Offset(offset + 1),
+                reason: GapReason::NotDelivered,
+            });
+            continue;
+        }
+        let (key, value) = (key_of(offset), value_of(offset));
+        let headers = [("trace", Some(value.as_bytes())), ("empty", None)];
+        let headers = headers.into_iter().take((offset % 3) as usize);
+        chunk.push(
+            Offset(offset),
+            offset * 10,
+            key.as_deref().map(str::as_bytes),
+            Some(value.as_bytes()),
+            headers,
+        );
+    }
+    chunk
+}
+
+/// All rows of a Parquet file.
+pub(crate) fn read_parquet(bytes: &[u8]) -> Vec<RecordBatch> {
+    let reader = ParquetRecordBatchReaderBuilder::try_new(Bytes::copy_from_slice(bytes)).unwrap();
+    reader.build().unwrap().map(Result::unwrap).collect()
+}
+
+/// Offset, key and value of a record.
+pub(crate) type Record = (i64, Option<String>, Option<String>);
+
+/// What a reader of the archive sees.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Seen {
+    /// Each record.
+    pub(crate) records: Vec<Record>,
+    /// Offset of each reading, sorted.
+    pub(crate) readings: Vec<i64>,
+}
+
+pub(crate) fn see(store: &dyn ArchiveStore) -> Seen {
+    use arrow::array::AsArray;
+    use arrow::datatypes::Int64Type;
+    let mut seen = Seen::default();
+    for entry in Chain::new(store, lane_id()) {
+        let entry = entry.unwrap().entry;
+        for batch in entry.records.iter().flat_map(|f| read_parquet(&store.get(&f.path).unwrap().unwrap())) {
+            let offsets = batch["offset"].as_primitive::<Int64Type>();
+            let (keys, values) = (batch["key"].as_binary::<i32>(), batch["value"].as_binary::<i32>());
+            for ((offset, key), value) in offsets.values().iter().zip(keys).zip(values) {
+                seen.records.push((*offset, key.map(text), value.map(text)));
+            }
+        }
+        for batch in entry.readings.iter().flat_map(|f| read_parquet(&store.get(&f.path).unwrap().unwrap())) {
+            seen.readings.extend(batch["offset"].as_primitive::<Int64Type>().values());
+        }
+    }
+    seen.readings.sort_unstable();
+    seen
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// What it must see of the offsets `first..next`.
+pub(crate) fn expected(first: i64, next: i64) -> Seen {
+    let records = (first..next).filter(|o| !is_gap(*o));
+    Seen {
+        records: records.clone().map(|o| (o, key_of(o), Some(value_of(o)))).collect(),
+        readings: records.filter(|o| o % 7 != 3).collect(),
+    }
+}
