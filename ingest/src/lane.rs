@@ -36,6 +36,9 @@ const STOP_WAIT: Duration = Duration::from_secs(30);
 /// A lane holds an open batch and one in flight, so its share of the memory is halved between them.
 const BATCHES_MAX: usize = 2;
 
+/// An entry lists its gaps, one for every transaction of a transactional topic: so many keep it below 1 MiB.
+const GAPS_MAX: usize = 10_000;
+
 /// Runs a lane to its end.
 pub(crate) async fn run<D: DeadLetterSink>(
     shared: Arc<Shared<D>>,
@@ -110,8 +113,8 @@ impl<D: DeadLetterSink> Writer<D> {
                 biased;
                 () = lane.revoked.cancelled() => return self.revoked().await,
                 outcome = landed(&mut self.flight) => {
-                    if self.land(outcome?) == LaneEnd::Restart {
-                        return Ok(LaneEnd::Restart);
+                    if let Some(end) = self.land(outcome?) {
+                        return Ok(end);
                     }
                 }
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => self.launch(),
@@ -128,7 +131,10 @@ impl<D: DeadLetterSink> Writer<D> {
         let limits = &self.shared.limits;
         let share = limits.memory_bytes / (BATCHES_MAX * self.running.lanes());
         self.open.as_ref().is_some_and(|open| {
-            open.batch.payload_bytes() >= limits.file_bytes || open.batch.memory_bytes() >= share
+            let batch = &open.batch;
+            batch.payload_bytes() >= limits.file_bytes
+                || batch.memory_bytes() >= share
+                || batch.gaps() >= GAPS_MAX
         })
     }
 
@@ -164,17 +170,18 @@ impl<D: DeadLetterSink> Writer<D> {
         }
     }
 
-    fn land(&mut self, outcome: Outcome) -> LaneEnd {
+    /// Takes note of a commit's outcome, which may be the lane's end.
+    fn land(&mut self, outcome: Outcome) -> Option<LaneEnd> {
         self.flight = None;
         match outcome {
-            Outcome::Fenced => LaneEnd::Restart,
+            Outcome::Fenced => Some(LaneEnd::Restart),
             Outcome::Committed(head) => {
                 if !self.swept {
                     self.swept = true;
                     flight::sweep(&self.shared, self.id.clone(), head.clone());
                 }
                 self.head = head;
-                LaneEnd::Done
+                None
             }
         }
     }
@@ -197,8 +204,8 @@ impl<D: DeadLetterSink> Writer<D> {
                 }
                 if self.flight.is_some() {
                     let outcome = landed(&mut self.flight).await?;
-                    if self.land(outcome) == LaneEnd::Restart {
-                        return Ok(LaneEnd::Restart);
+                    if let Some(end) = self.land(outcome) {
+                        return Ok(end);
                     }
                 }
             }

@@ -201,18 +201,18 @@ async fn live(store: Arc<MemoryStore>, name: String, seed: u64, end: i64) {
 async fn racing_writers_on_a_failing_store_archive_each_offset_once() {
     let seeds = match std::env::var("STILLWELL_SEED") {
         Ok(seed) => seed.parse().map(|seed: u64| seed..seed + 1).unwrap(),
-        Err(_) => 0..12,
+        Err(_) => 0..6,
     };
     for seed in seeds {
         eprintln!("replay with STILLWELL_SEED={seed}");
         let store = Arc::new(MemoryStore::default());
         store.set_chaos(Some(seed));
         let writers =
-            (0..3).map(|i| tokio::spawn(live(Arc::clone(&store), format!("w{i}"), seed * 10 + i, 400)));
+            (0..3).map(|i| tokio::spawn(live(Arc::clone(&store), format!("w{i}"), seed * 10 + i, 300)));
         for writer in writers.collect::<Vec<_>>() {
             writer.await.unwrap();
         }
         store.set_chaos(None);
-        sound(&*store, 400);
+        sound(&*store, 300);
     }
 }

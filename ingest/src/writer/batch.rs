@@ -84,6 +84,12 @@ impl Batch {
         self.range
     }
 
+    /// Number of gaps.
+    #[must_use]
+    pub fn gaps(&self) -> usize {
+        self.gaps.len()
+    }
+
     /// Bytes of keys, values and headers.
     #[must_use]
     pub fn payload_bytes(&self) -> usize {

@@ -15,7 +15,7 @@ use arrow::record_batch::RecordBatch;
 use parquet::basic::Encoding;
 use parquet::errors::Result;
 use parquet::file::metadata::SortingColumn;
-use parquet::file::properties::WriterPropertiesBuilder;
+use parquet::file::properties::{EnabledStatistics, WriterPropertiesBuilder};
 use stillwell_schema::columns;
 use stillwell_source::columns::ReadingColumns;
 use stillwell_source::series::Series;
@@ -59,6 +59,10 @@ fn encodings(properties: WriterPropertiesBuilder, batch: &Batch) -> WriterProper
         properties = properties
             .set_column_bloom_filter_enabled(filtered.clone(), true)
             .set_column_bloom_filter_max_ndv(filtered, distinct);
+    }
+    // One value in every row: nobody prunes by them, as the manifest has done so already.
+    for constant in ["topic", "partition"].map(column) {
+        properties = properties.set_column_statistics_enabled(constant, EnabledStatistics::None);
     }
     let dictionary = values::choose(&batch.parts) == ValueEncoding::Dictionary;
     properties

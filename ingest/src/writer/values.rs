@@ -13,12 +13,12 @@ pub(super) enum ValueEncoding {
     ByteStreamSplit,
 }
 
-/// Values looked at; enough to tell, few enough to cost nothing.
-const SAMPLE: usize = 1 << 14;
+/// Values looked at: as many as a dictionary page holds, so that one too large shows.
+const SAMPLE: usize = 1 << 17;
 
-/// A dictionary pays where a value of the sample comes this many times on average: its codes then take some
-/// 12 bits where packed byte streams take 20 to 40.
-const REPEATS: usize = 3;
+/// A dictionary pays where a value of the sample comes this many times on average: its codes then take at
+/// most 15 bits where packed byte streams take 20 to 40.
+const REPEATS: usize = 4;
 
 /// Chooses by counting the distinct values of an evenly spread sample.
 pub(super) fn choose(parts: &[Part]) -> ValueEncoding {
