@@ -1,0 +1,146 @@
+//! How far the stages are, read where their readers read it: the manifest, and ClickHouse's positions.
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context, bail};
+use stillwell_schema::{Head, SignedEntry, TopicPartition, paths};
+
+use crate::http;
+
+/// The database of the views.
+const DATABASE: &str = "stillwell";
+
+/// What the archive holds of a topic.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Archived {
+    pub(crate) readings: u64,
+    pub(crate) records: u64,
+    pub(crate) undecodable: u64,
+    pub(crate) commits: u64,
+    pub(crate) readings_bytes: u64,
+    pub(crate) records_bytes: u64,
+    pub(crate) manifest_bytes: u64,
+}
+
+/// Follows the manifest of a topic, checking every signature and link.
+pub(crate) struct Manifest {
+    archive: PathBuf,
+    lanes: Vec<(TopicPartition, Head)>,
+    pub(crate) archived: Archived,
+}
+
+impl Manifest {
+    pub(crate) fn new(archive: PathBuf, topic: &str, partitions: usize) -> Self {
+        let lanes =
+            (0..).map(|p| (TopicPartition::new(topic, p), Head::genesis())).take(partitions).collect();
+        Self { archive, lanes, archived: Archived::default() }
+    }
+
+    /// Reads the entries that are new; says the next offset of each partition.
+    pub(crate) fn poll(&mut self) -> anyhow::Result<Vec<i64>> {
+        for (lane, head) in &mut self.lanes {
+            loop {
+                let path = self.archive.join(paths::entry(lane, head.seq));
+                let bytes = match fs::read(&path) {
+                    Ok(bytes) => bytes,
+                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => break,
+                    Err(error) => return Err(error).context(path.display().to_string()),
+                };
+                let size = bytes.len() as u64;
+                let signed = SignedEntry::parse(bytes).with_context(|| path.display().to_string())?;
+                head.check(lane, &signed.entry)?;
+                *head = signed.head();
+                self.archived.add(&signed, size);
+            }
+        }
+        Ok(self.lanes.iter().map(|(_, head)| head.next.map_or(0, |next| next.0)).collect())
+    }
+}
+
+impl Archived {
+    fn add(&mut self, signed: &SignedEntry, size: u64) {
+        let entry = &signed.entry;
+        self.commits += 1;
+        self.manifest_bytes += size;
+        self.undecodable += entry.undecodable;
+        if let Some(file) = &entry.readings {
+            self.readings += file.rows;
+            self.readings_bytes += file.bytes;
+        }
+        if let Some(file) = &entry.records {
+            self.records += file.rows;
+            self.records_bytes += file.bytes;
+        }
+    }
+
+    /// What was added since `before`.
+    pub(crate) fn since(self, before: Self) -> Self {
+        Self {
+            readings: self.readings - before.readings,
+            records: self.records - before.records,
+            undecodable: self.undecodable - before.undecodable,
+            commits: self.commits - before.commits,
+            readings_bytes: self.readings_bytes - before.readings_bytes,
+            records_bytes: self.records_bytes - before.records_bytes,
+            manifest_bytes: self.manifest_bytes - before.manifest_bytes,
+        }
+    }
+}
+
+/// The views of a topic, in ClickHouse.
+pub(crate) struct Views {
+    pub(crate) clickhouse: String,
+    pub(crate) topic: String,
+    pub(crate) partitions: usize,
+}
+
+impl Views {
+    /// The visible position of each partition.
+    pub(crate) fn poll(&self) -> anyhow::Result<Vec<i64>> {
+        let statement = format!(
+            "SELECT partition, max(position) FROM {DATABASE}.pipeline_positions WHERE topic = '{}' \
+             GROUP BY partition FORMAT TabSeparated",
+            self.topic
+        );
+        let mut positions = vec![0; self.partitions];
+        let answer = match http::clickhouse(&self.clickhouse, &statement) {
+            Ok(answer) => answer,
+            // The stage has not made its tables yet.
+            Err(error) if format!("{error:#}").contains("UNKNOWN_") => return Ok(positions),
+            Err(error) => return Err(error),
+        };
+        for line in answer.lines() {
+            let (partition, position) = line.split_once('\t').context("two columns")?;
+            let partition: usize = partition.parse()?;
+            match positions.get_mut(partition) {
+                Some(known) => *known = position.parse()?,
+                None => bail!("partition {partition} of {} is unknown", self.topic),
+            }
+        }
+        Ok(positions)
+    }
+
+    /// Readings in the views, over all series and windows.
+    pub(crate) fn readings(&self) -> anyhow::Result<u64> {
+        self.number(&format!("SELECT sum(count) FROM {DATABASE}.readings_1d FORMAT TabSeparated"))
+    }
+
+    /// Bytes on disk of all active parts.
+    pub(crate) fn bytes(&self) -> anyhow::Result<u64> {
+        self.number(&format!(
+            "SELECT sum(bytes_on_disk) FROM system.parts WHERE database = '{DATABASE}' AND active \
+             FORMAT TabSeparated"
+        ))
+    }
+
+    fn number(&self, statement: &str) -> anyhow::Result<u64> {
+        let answer = http::clickhouse(&self.clickhouse, statement)?;
+        answer.trim().parse().with_context(|| format!("{answer:?} is no number"))
+    }
+}
+
+/// Whether every position has reached its end.
+pub(crate) fn reached(positions: &[i64], ends: &[i64]) -> bool {
+    positions.iter().zip(ends).all(|(position, end)| position >= end)
+}
