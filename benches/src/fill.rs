@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use clap::Args;
 use rdkafka::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
@@ -11,6 +12,19 @@ use crate::shape::{Shape, ShapeArgs};
 
 /// The event time of the first reading, ms since the epoch.
 const T0_MS: u64 = 1_795_000_000_000;
+
+/// How much, and where to.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct FillArgs {
+    /// Kafka brokers
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) kafka: String,
+    /// Topic, which must exist
+    #[arg(long, default_value = "readings")]
+    pub(crate) topic: String,
+    #[command(flatten)]
+    pub(crate) shape: ShapeArgs,
+}
 
 /// What was put in.
 #[derive(Clone, Copy, Debug)]

@@ -43,3 +43,45 @@ pub(crate) fn post(url: &str, path: &str, content_type: &str, body: &str) -> any
 pub(crate) fn clickhouse(url: &str, statement: &str) -> anyhow::Result<String> {
     post(url, "/", "text/plain", statement).with_context(|| format!("ClickHouse: {statement}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::thread;
+
+    use super::*;
+
+    fn answer(with: &'static str) -> (String, thread::JoinHandle<String>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let server = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut asked = Vec::new();
+            let mut buffer = [0; 1024];
+            while !asked.ends_with(b"SELECT 1") {
+                let n = stream.read(&mut buffer).unwrap();
+                asked.extend_from_slice(&buffer[..n]);
+            }
+            stream.write_all(with.as_bytes()).unwrap();
+            String::from_utf8(asked).unwrap()
+        });
+        (address, server)
+    }
+
+    #[test]
+    fn a_statement_goes_out_with_its_user_and_the_answer_comes_back() {
+        let (address, server) = answer("HTTP/1.0 200 OK\r\nX: y\r\n\r\n1\n");
+        assert_eq!(clickhouse(&format!("http://me:secret@{address}/"), "SELECT 1").unwrap(), "1\n");
+        let asked = server.join().unwrap();
+        assert!(asked.starts_with("POST / HTTP/1.0\r\n"), "{asked}");
+        assert!(asked.contains("Authorization: Basic bWU6c2VjcmV0\r\n"), "{asked}");
+    }
+
+    #[test]
+    fn an_error_is_told_with_its_body() {
+        let (address, server) = answer("HTTP/1.0 404 Not Found\r\n\r\nCode: 60. UNKNOWN_TABLE");
+        let error = format!("{:#}", clickhouse(&address, "SELECT 1").unwrap_err());
+        server.join().unwrap();
+        assert!(error.contains("404") && error.contains("UNKNOWN_TABLE"), "{error}");
+    }
+}

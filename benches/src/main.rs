@@ -42,6 +42,8 @@ Examples (after `cargo build --release -p stillwell -p stillwell-benches`):
 
 #[derive(Subcommand)]
 enum Measure {
+    /// Only put the load of the other measures into a topic that exists
+    Fill(fill::FillArgs),
     /// Kafka to archive
     Archive(stages::StageArgs),
     /// Kafka to views with scores
@@ -56,6 +58,7 @@ enum Measure {
 
 fn main() -> anyhow::Result<()> {
     match Cli::parse().measure {
+        Measure::Fill(args) => fill::fill(&args.kafka, &args.topic, &args.shape).map(|_| ()),
         Measure::Archive(args) => stages::run("archive", &[stages::INGEST], &args),
         Measure::Views(args) => stages::run("views", &[stages::AGGREGATE], &args),
         Measure::Both(args) => stages::run("both", &[stages::INGEST, stages::AGGREGATE], &args),

@@ -129,11 +129,12 @@ impl Stack {
 
     /// The engines' process ids, by name, as far as they are children of this stack.
     pub(crate) fn engines(&self) -> Vec<(&'static str, u32)> {
-        let children = process::descendants(self.at.pid);
-        let find = |name: &'static str, mark: &str| {
-            children.iter().find(|(_, line)| line.contains(mark)).map(|(pid, _)| (name, *pid))
+        let mut children = process::descendants(self.at.pid);
+        let mut take = |name: &'static str, mark: &str| {
+            let at = children.iter().position(|(_, line)| line.contains(mark))?;
+            Some((name, children.swap_remove(at).0))
         };
-        [find("kafka", "kafka.Kafka"), find("clickhouse", "clickhouse")].into_iter().flatten().collect()
+        [take("kafka", "kafka.Kafka"), take("clickhouse", "clickhouse")].into_iter().flatten().collect()
     }
 
     fn wait_for_endpoints(&mut self) -> anyhow::Result<Endpoints> {

@@ -41,9 +41,6 @@ Examples:
 #[derive(Args, Clone, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct GenerateArgs {
-    /// Where to.
-    #[command(flatten)]
-    pub target: TargetArgs,
     /// Machines: pumps, motors and ovens in turn
     #[arg(long, default_value_t = 12)]
     pub machines: usize,
@@ -84,6 +81,9 @@ pub struct GenerateArgs {
     /// Show no progress
     #[arg(long)]
     pub quiet: bool,
+    /// Where to.
+    #[command(flatten)]
+    pub target: TargetArgs,
     /// What the network does.
     #[command(flatten)]
     pub trouble: TroubleArgs,

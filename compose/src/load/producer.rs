@@ -22,6 +22,9 @@ const QUEUE_KIB: &str = "65536";
 const QUEUE_RECORDS: &str = "200000";
 const QUEUE_FULL_WAIT: Duration = Duration::from_millis(2);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
+/// A broker that makes topics by itself shows a new one within seconds.
+const TOPIC_LOOKS: u32 = 10;
+const TOPIC_LOOK_EVERY: Duration = Duration::from_millis(300);
 /// What is still on its way at the end gets this long.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(60);
 const FLUSH_STEP: Duration = Duration::from_millis(200);
@@ -94,12 +97,18 @@ impl LoadProducer {
         let kafka: ThreadedProducer<Deliveries> = config
             .create_with_context(Deliveries(Arc::clone(&counts)))
             .context("cannot make a Kafka producer")?;
-        let metadata = kafka
-            .client()
-            .fetch_metadata(Some(&target.topic), CONNECT_TIMEOUT)
-            .with_context(|| format!("no Kafka answers at {brokers}"))?;
-        if metadata.topics().iter().all(|topic| topic.partitions().is_empty()) {
-            bail!("topic {:?} does not exist at {brokers}; create it first", target.topic);
+        for attempt in 1.. {
+            let metadata = kafka
+                .client()
+                .fetch_metadata(Some(&target.topic), CONNECT_TIMEOUT)
+                .with_context(|| format!("no Kafka answers at {brokers}"))?;
+            if metadata.topics().iter().any(|topic| !topic.partitions().is_empty()) {
+                break;
+            }
+            if attempt == TOPIC_LOOKS {
+                bail!("topic {:?} does not exist at {brokers}; create it first", target.topic);
+            }
+            std::thread::sleep(TOPIC_LOOK_EVERY);
         }
         Ok(Self { kafka, topic: target.topic.clone(), counts })
     }

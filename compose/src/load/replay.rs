@@ -39,9 +39,6 @@ pub struct ReplayArgs {
     /// Files, or folders of .csv and .csv.gz files
     #[arg(required = true)]
     pub files: Vec<PathBuf>,
-    /// Where to.
-    #[command(flatten)]
-    pub target: TargetArgs,
     /// Machine name of a single file; else it is made of the folder's and the file's names
     #[arg(long)]
     pub machine: Option<String>,
@@ -71,6 +68,9 @@ pub struct ReplayArgs {
     /// Show no progress
     #[arg(long)]
     pub quiet: bool,
+    /// Where to.
+    #[command(flatten)]
+    pub target: TargetArgs,
 }
 
 /// How fast a recording is played.
@@ -143,9 +143,7 @@ pub async fn run(
         let runs = runs(&args)?;
         let producer = LoadProducer::connect(&args.target)?;
         let send = |record: &Outgoing| producer.send(record, &stop);
-        let mut report = play(&args, runs, &*clock, &stop, send)?;
-        report.records = producer.finish()?.delivered;
-        Ok(report)
+        play(&args, runs, &*clock, &stop, send, || Ok(producer.finish()?.delivered))
     })
     .await?
 }
@@ -277,13 +275,15 @@ struct Playing<'a, F> {
     files: usize,
 }
 
-/// Plays the runs; `send` takes the records, and says false when told to stop.
+/// Plays the runs; `send` takes the records, and says false when told to stop; `finish` says how many were
+/// delivered.
 fn play(
     args: &ReplayArgs,
     runs: BTreeMap<String, PathBuf>,
     clock: &dyn Clock,
     stop: &CancellationToken,
     send: impl Fn(&Outgoing) -> anyhow::Result<bool>,
+    finish: impl FnOnce() -> anyhow::Result<u64>,
 ) -> anyhow::Result<ReplayReport> {
     let total: u64 = runs.values().filter_map(|path| path.metadata().ok()).map(|m| m.len()).sum();
     let mut playing = Playing {
@@ -298,6 +298,7 @@ fn play(
         Pace::Max => playing.one_after_the_other(args, runs, clock)?,
         Pace::Times(times) => playing.together(args, runs, clock, times)?,
     }
+    playing.report.records = finish()?;
     playing.report.seconds = playing.progress.seconds();
     let report = playing.report;
     playing.progress.finish(&report.to_string());

@@ -42,7 +42,8 @@ impl TargetArgs {
     /// # Errors
     /// If none is named and no stack runs on the data folder.
     pub fn brokers(&self) -> anyhow::Result<String> {
-        self.kafka.clone().map_or_else(|| running_kafka(&self.data), Ok)
+        let named = self.kafka.clone().filter(|brokers| !brokers.is_empty());
+        named.map_or_else(|| running_kafka(&self.data), Ok)
     }
 }
 

@@ -40,12 +40,15 @@ fn write(folder: &Path, name: &str, text: &str) -> PathBuf {
 fn replay(args: &ReplayArgs) -> (Vec<(String, Value)>, ReplayReport) {
     let sent = RefCell::new(Vec::new());
     let clock = Ticking(AtomicI64::new(NOW_US));
-    let report = play(args, runs(args).unwrap(), &clock, &CancellationToken::new(), |record| {
+    let send = |record: &Outgoing| {
         let value = serde_json::from_slice(&record.value).unwrap();
         sent.borrow_mut().push((record.machine.to_string(), value));
         Ok(true)
-    });
-    (sent.into_inner(), report.unwrap())
+    };
+    let finish = || Ok(sent.borrow().len() as u64);
+    let report = play(args, runs(args).unwrap(), &clock, &CancellationToken::new(), send, finish).unwrap();
+    assert_eq!(report.records, sent.borrow().len() as u64);
+    (sent.into_inner(), report)
 }
 
 const RUN: &str = "time,phase,a,b,label\n\
