@@ -1,3 +1,17 @@
-//! Placeholder.
+//! How the parts are put together: the command line, the config, telemetry, and `up` with its local engines.
+//!
+//! Reading order: [`cli`] is what a user types; [`config`] what is set; [`stages`] turns settings into running
+//! stages; [`engines`] are the local Kafka and ClickHouse; [`up`] is everything on one machine; [`load`] makes
+//! readings to try it with; [`ask`] is the client side of a running stack.
 
+pub mod ask;
+pub mod cli;
+pub mod config;
+pub mod endpoints;
+pub mod engines;
+pub mod files;
 pub mod load;
+pub mod stages;
+pub mod telemetry;
+pub mod topics;
+pub mod up;

@@ -1,0 +1,265 @@
+//! Settings into running stages: each is a task of this process, started again with backoff where it ends
+//! in an error, and stopped in order.
+
+use std::fmt;
+use std::future::Future;
+use std::path::Path;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::bail;
+use stillwell_aggregate::AggregateSettings;
+use stillwell_ingest::IngestSettings;
+use stillwell_query::{Limits, QuerySettings};
+use stillwell_schema::health::{Board, State};
+use stillwell_schema::{Clock, SystemClock};
+use stillwell_source::settings::{KafkaSettings, TimeUnit, TopicSettings};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tracing::error;
+
+use crate::config::{Config, Query};
+
+/// Between two starts of a stage that ends in an error.
+const RESTART: Duration = Duration::from_secs(2);
+
+/// Which stages run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stages {
+    /// The write side.
+    pub ingest: bool,
+    /// The read side's writer.
+    pub aggregate: bool,
+    /// The query side.
+    pub query: bool,
+}
+
+impl Stages {
+    /// All of them.
+    pub const ALL: Self = Self { ingest: true, aggregate: true, query: true };
+    /// None: engines only.
+    pub const NONE: Self = Self { ingest: false, aggregate: false, query: false };
+}
+
+impl FromStr for Stages {
+    type Err = anyhow::Error;
+
+    /// `all`, `none`, or a list such as `ingest,query`.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut stages = Self::NONE;
+        for word in text.split(',').filter(|word| !word.is_empty()) {
+            match word {
+                "all" => stages = Self::ALL,
+                "none" => {}
+                "ingest" => stages.ingest = true,
+                "aggregate" => stages.aggregate = true,
+                "query" => stages.query = true,
+                _ => bail!("{word:?} is no stage; there are ingest, aggregate and query"),
+            }
+        }
+        Ok(stages)
+    }
+}
+
+impl fmt::Display for Stages {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let named = [(self.ingest, "ingest"), (self.aggregate, "aggregate"), (self.query, "query")];
+        let names: Vec<&str> = named.iter().filter(|(on, _)| *on).map(|(_, name)| *name).collect();
+        f.write_str(if names.is_empty() { "none" } else { "" })?;
+        f.write_str(&names.join(","))
+    }
+}
+
+/// Kafka as the stages take it.
+///
+/// # Errors
+/// If no broker is named, or a property is not text.
+pub fn kafka_settings(config: &Config) -> anyhow::Result<KafkaSettings> {
+    if config.kafka.brokers.is_empty() {
+        bail!("no kafka: name brokers in the config or with --kafka, or a running stack with --data");
+    }
+    Ok(KafkaSettings { brokers: config.kafka.brokers.clone(), properties: config.kafka.flat_properties()? })
+}
+
+fn topics(config: &Config) -> anyhow::Result<Vec<TopicSettings>> {
+    let unit = |text: &str| match text {
+        "s" => Ok(TimeUnit::Seconds),
+        "ms" => Ok(TimeUnit::Millis),
+        "us" => Ok(TimeUnit::Micros),
+        "ns" => Ok(TimeUnit::Nanos),
+        _ => bail!("time_unit {text:?} is none of s, ms, us, ns"),
+    };
+    let topic = |topic: &crate::config::Topic| {
+        let dead_letters = topic.dead_letters();
+        Ok(TopicSettings { name: topic.name.clone(), time_unit: unit(&topic.time_unit)?, dead_letters })
+    };
+    config.topic.iter().map(topic).collect()
+}
+
+/// The write side's settings; `data` is where what the config leaves open lies.
+///
+/// # Errors
+/// Where the config is not right.
+pub fn ingest_settings(config: &Config, data: &Path) -> anyhow::Result<IngestSettings> {
+    let or =
+        |path: &Path, name: &str| if path.as_os_str().is_empty() { data.join(name) } else { path.to_owned() };
+    Ok(IngestSettings {
+        kafka: kafka_settings(config)?,
+        topics: topics(config)?,
+        group: "stillwell-ingest".to_owned(),
+        archive: archive(config, data),
+        key_file: or(&config.ingest.key_file, "keys/archive.pem"),
+        flush_interval: Duration::from_millis(config.ingest.flush_interval_ms),
+        file_bytes: config.ingest.file_bytes_max,
+        memory_bytes: config.ingest.memory_bytes_max,
+    })
+}
+
+/// The archive's folder.
+#[must_use]
+pub fn archive(config: &Config, data: &Path) -> std::path::PathBuf {
+    let folder = &config.ingest.archive;
+    if folder.as_os_str().is_empty() { data.join("archive") } else { folder.clone() }
+}
+
+/// ClickHouse as the aggregator takes it.
+#[must_use]
+pub fn clickhouse_settings(config: &Config) -> stillwell_aggregate::ClickHouseSettings {
+    let clickhouse = config.clickhouse.clone();
+    stillwell_aggregate::ClickHouseSettings {
+        url: clickhouse.url,
+        user: clickhouse.user,
+        password: clickhouse.password,
+        database: clickhouse.database,
+    }
+}
+
+fn aggregate_settings(config: &Config) -> anyhow::Result<AggregateSettings> {
+    Ok(AggregateSettings {
+        kafka: kafka_settings(config)?,
+        topics: topics(config)?,
+        group: "stillwell-aggregate".to_owned(),
+        clickhouse: clickhouse_settings(config),
+        alerts_topic: config.aggregate.alerts_topic.clone(),
+        scoring: stillwell_aggregate::ScoringSettings {
+            enabled: config.scoring.enabled,
+            commissioning_rows: config.scoring.commissioning_rows,
+            ..Default::default()
+        },
+        flush_interval: Duration::from_millis(config.aggregate.flush_interval_ms),
+        memory_bytes: config.aggregate.memory_bytes_max,
+    })
+}
+
+/// The query side's settings; ports are for addresses that the config leaves open.
+///
+/// # Errors
+/// Where the config is not right.
+pub fn query_settings(config: &Config, data: &Path, ports: (u16, u16)) -> anyhow::Result<QuerySettings> {
+    let clickhouse = config.clickhouse.clone();
+    Ok(QuerySettings {
+        http: Query::address(&config.query.http, ports.0)?,
+        pg: Query::address(&config.query.pg, ports.1)?,
+        archive: archive(config, data),
+        topics: config.topic.iter().map(|topic| topic.name.clone()).collect(),
+        clickhouse: stillwell_query::ClickHouseSettings {
+            url: clickhouse.url,
+            user: clickhouse.user,
+            password: clickhouse.password,
+            database: clickhouse.database,
+        },
+        limits: Limits {
+            time: Duration::from_millis(config.query.timeout_ms),
+            rows: config.query.rows_max,
+            memory_bytes: config.query.memory_bytes_max,
+            ..Limits::default()
+        },
+    })
+}
+
+/// A stage that runs.
+pub struct Running {
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Running {
+    /// Starts the write side.
+    ///
+    /// # Errors
+    /// Where the config is not right.
+    pub fn ingest(config: &Config, data: &Path, board: &Board) -> anyhow::Result<Self> {
+        let settings = ingest_settings(config, data)?;
+        let boards = board.clone();
+        Ok(Self::keep("ingest", board, move |stop| {
+            stillwell_ingest::run(settings.clone(), clock(), boards.clone(), stop)
+        }))
+    }
+
+    /// Starts the read side's writer.
+    ///
+    /// # Errors
+    /// Where the config is not right.
+    pub fn aggregate(config: &Config, board: &Board) -> anyhow::Result<Self> {
+        let settings = aggregate_settings(config)?;
+        let boards = board.clone();
+        Ok(Self::keep("aggregate", board, move |stop| {
+            stillwell_aggregate::run(settings.clone(), clock(), boards.clone(), stop)
+        }))
+    }
+
+    /// Runs a stage until it is stopped, again and again where it ends in an error.
+    fn keep<F, E>(
+        name: &'static str,
+        board: &Board,
+        stage: impl Fn(CancellationToken) -> F + Send + 'static,
+    ) -> Self
+    where
+        F: Future<Output = Result<(), E>> + Send + 'static,
+        E: std::error::Error + Send + Sync + 'static,
+    {
+        let stop = CancellationToken::new();
+        let (stopping, board) = (stop.clone(), board.clone());
+        let task = tokio::spawn(async move {
+            while let Err(error) = stage(stopping.clone()).await {
+                let why = format!("{:#}", anyhow::Error::new(error));
+                error!(stage = name, error = why, "stage ended; starting it again");
+                board.set(name, State::Failed, why);
+                tokio::select! {
+                    () = tokio::time::sleep(RESTART) => {}
+                    () = stopping.cancelled() => return,
+                }
+            }
+        });
+        Self { stop, task }
+    }
+
+    /// Stops it, in order: what it received is made durable first.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        if let Err(error) = self.task.await {
+            error!(error = error.to_string(), "stage did not end in order");
+        }
+    }
+}
+
+/// The machine's clock.
+#[must_use]
+pub fn clock() -> Arc<dyn Clock> {
+    Arc::new(SystemClock)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stages_are_named_and_unknown_ones_refused() {
+        assert_eq!("all".parse::<Stages>().unwrap(), Stages::ALL);
+        assert_eq!("none".parse::<Stages>().unwrap(), Stages::NONE);
+        let two: Stages = "ingest,query".parse().unwrap();
+        assert_eq!((two.to_string(), Stages::NONE.to_string()), ("ingest,query".into(), "none".into()));
+        assert!("ingst".parse::<Stages>().is_err());
+    }
+}

@@ -1,0 +1,71 @@
+//! Logs and metrics of the process.
+
+use std::fs;
+use std::time::Duration;
+
+use anyhow::Context;
+use metrics::{describe_gauge, gauge};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use tracing_subscriber::EnvFilter;
+
+use crate::config::Telemetry;
+
+/// How often the process looks at itself.
+const SELF_EVERY: Duration = Duration::from_secs(5);
+
+/// Sets up logging to standard error. `RUST_LOG`, where set, goes before the config.
+///
+/// # Errors
+/// If the filter or the format is not understood.
+pub fn init_logs(settings: &Telemetry, env: impl Fn(&str) -> Option<String>) -> anyhow::Result<()> {
+    let filter = env("RUST_LOG").unwrap_or_else(|| settings.log.clone());
+    let filter =
+        EnvFilter::try_new(&filter).with_context(|| format!("log filter {filter:?} is not understood"))?;
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match settings.log_format.as_str() {
+        "text" => logs.with_target(false).init(),
+        "json" => logs.json().init(),
+        other => anyhow::bail!("log format {other:?} is neither text nor json"),
+    }
+    Ok(())
+}
+
+/// Installs the metrics recorder of the process.
+///
+/// # Errors
+/// If one is installed already.
+pub fn init_metrics() -> anyhow::Result<PrometheusHandle> {
+    let seconds: Vec<f64> = vec![0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0];
+    let handle = PrometheusBuilder::new()
+        .set_buckets(&seconds)
+        .context("cannot set histogram buckets")?
+        .install_recorder()
+        .context("cannot install the metrics recorder")?;
+    describe_gauge!("process_resident_memory_bytes", "resident memory of this process");
+    describe_gauge!("process_cpu_seconds", "CPU time of this process, user and system");
+    Ok(handle)
+}
+
+/// Keeps the process's own gauges up to date, and the histograms of `metrics` trimmed, for ever.
+pub async fn watch_self(metrics: PrometheusHandle) {
+    let mut tick = tokio::time::interval(SELF_EVERY);
+    loop {
+        tick.tick().await;
+        metrics.run_upkeep();
+        if let Some((memory_bytes, cpu_seconds)) = measure() {
+            gauge!("process_resident_memory_bytes").set(memory_bytes);
+            gauge!("process_cpu_seconds").set(cpu_seconds);
+        }
+    }
+}
+
+/// Resident bytes and CPU seconds, from `/proc/self/stat` (proc(5)); none where there is no such file.
+fn measure() -> Option<(f64, f64)> {
+    let stat = fs::read_to_string("/proc/self/stat").ok()?;
+    // Fields after the command's closing parenthesis start with the state, field 3.
+    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    let number = |field: usize| fields.get(field - 3)?.parse::<f64>().ok();
+    const PAGE_BYTES: f64 = 4096.0;
+    const TICKS_PER_SECOND: f64 = 100.0;
+    Some((number(24)? * PAGE_BYTES, (number(14)? + number(15)?) / TICKS_PER_SECOND))
+}

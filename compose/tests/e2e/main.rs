@@ -1,0 +1,11 @@
+//! End-to-end tests: the real binary with a real Kafka, a real ClickHouse and a real archive, asked only what
+//! a user can ask. One test binary, so that the engines' weight is linked once.
+
+mod crash;
+mod malformed;
+mod outage;
+mod plant;
+mod producer;
+mod recordings;
+mod stack;
+mod wire;

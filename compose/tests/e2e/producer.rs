@@ -1,0 +1,52 @@
+//! A producer that knows what the broker acknowledged.
+
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+
+/// Produces to the topic `readings`, idempotently, through broker restarts.
+pub struct Producer(BaseProducer);
+
+impl Producer {
+    /// Towards `brokers`.
+    pub fn new(brokers: &str) -> Self {
+        let producer = ClientConfig::new()
+            .set("bootstrap.servers", brokers)
+            .set("acks", "all")
+            .set("enable.idempotence", "true")
+            .set("linger.ms", "5")
+            .set("message.timeout.ms", "300000")
+            .set("reconnect.backoff.max.ms", "500")
+            .create()
+            .unwrap();
+        Self(producer)
+    }
+
+    /// Hands one record over; it is sent in the background.
+    pub fn send(&self, key: &str, value: &[u8]) {
+        loop {
+            match self.0.send(BaseRecord::to("readings").key(key).payload(value)) {
+                Ok(()) => return,
+                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => {
+                    self.0.poll(Duration::from_millis(10));
+                }
+                Err((error, _)) => panic!("{error}"),
+            }
+        }
+    }
+
+    /// Waits until all that was sent is acknowledged.
+    pub fn flush(&self) {
+        self.0.flush(Duration::from_secs(240)).unwrap();
+    }
+}
+
+/// One reading, as a sensor gateway would send it: `n` is its value, and its time in seconds.
+pub fn reading(machine: &str, sensor: &str, n: u64) -> String {
+    format!(
+        r#"{{"machine":"{machine}","sensor":"{sensor}","kind":"flow","unit":"l/s","time":{},"value":{n}}}"#,
+        1_795_000_000_000 + n * 1000
+    )
+}

@@ -1,0 +1,85 @@
+//! What a user asks with: HTTP, psql, the page, the command line; and what is refused.
+
+use std::process::{Command, Output, Stdio};
+
+use crate::producer::{Producer, reading};
+use crate::stack::Stack;
+
+#[test]
+fn every_door_answers_and_none_writes() {
+    let stack = Stack::start(&[]);
+    let producer = Producer::new(stack.endpoint("kafka"));
+    for n in 0..100 {
+        producer.send("press-07", reading("press-07", "oil", n).as_bytes());
+    }
+    producer.flush();
+    stack.wait_number("select count(*) from readings", "archived", |n| n == 100);
+    stack.wait_number("select cast(sum(count) as bigint) from readings_1m", "in views", |n| n == 100);
+
+    let both = "select r.machine, count(*) from readings r join latest l on r.machine = l.machine group by 1";
+    assert_eq!(stack.rows(both)[0][1], 100, "archive and views in one statement");
+
+    let answer =
+        text(psql(&stack, &["-Atc", "select machine, count(*), max(value) from readings group by 1"]));
+    assert_eq!(answer.trim(), "press-07|100|99");
+    let answer = text(psql(&stack, &["-Atc", "select sum(count) from readings_1h"]));
+    assert_eq!(answer.trim(), "100");
+    let tables = text(psql(&stack, &["-c", "\\dt"]));
+    for table in ["readings", "records", "dead_letters", "readings_10s", "anomalies", "latest"] {
+        assert!(tables.contains(table), "\\dt shows no {table}:\n{tables}");
+    }
+
+    for write in [
+        "insert into latest values (1)",
+        "create table t (a int)",
+        "drop view readings_1m",
+        "delete from readings",
+        "update readings set value = 1",
+        "copy readings to '/tmp/x'",
+        "create external table t stored as parquet location '/etc/passwd'",
+    ] {
+        assert!(stack.try_rows(write).is_err(), "HTTP accepts: {write}");
+        assert!(
+            !psql(&stack, &["-v", "ON_ERROR_STOP=1", "-c", write]).status.success(),
+            "psql accepts: {write}"
+        );
+    }
+    let error = stack.try_rows("select machine,\n nonsense from readings").unwrap_err();
+    assert!(error.starts_with("400") && error.contains("nonsense"), "{error}");
+
+    let out = stack.run(&["sql", "select count(*) as n from readings"]);
+    assert!(out.status.success() && text(out).contains("100"));
+    assert!(stack.run(&["status"]).status.success());
+
+    let (status, page) = stack.http("GET", "/", "").unwrap();
+    assert!(status == 200 && page.contains("<html"), "{status}");
+    assert!(!page.contains("https://"), "the page takes nothing from elsewhere");
+    let (status, health) = stack.http("GET", "/health", "").unwrap();
+    assert_eq!((status, health.contains("\"ok\"")), (200, true), "{health}");
+    let (_, metrics) = stack.http("GET", "/metrics", "").unwrap();
+    for name in ["stillwell_received_records_total", "stillwell_lag_records", "stillwell_watermark_offset"] {
+        assert!(metrics.contains(name), "/metrics has no {name}");
+    }
+}
+
+fn psql(stack: &Stack, args: &[&str]) -> Output {
+    let address = stack.endpoint("pg").rsplit('/').nth(if stack.endpoint("pg").matches('/').count() > 2 {
+        1
+    } else {
+        0
+    });
+    let address = address.unwrap().rsplit('@').next().unwrap();
+    let (host, port) = address.split_once(':').unwrap();
+    Command::new("psql")
+        .args(["-X", "-h", host, "-p", port, "-U", "stillwell", "-d", "stillwell"])
+        .args(args)
+        .env("PGCONNECT_TIMEOUT", "20")
+        .stdin(Stdio::null())
+        .output()
+        .expect("psql is needed for this test: apt-get install postgresql-client")
+}
+
+fn text(out: Output) -> String {
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    String::from_utf8(out.stdout).unwrap()
+}
