@@ -86,6 +86,7 @@ async fn start(
         stage: "ingest",
         chunk_bytes: CHUNK_BYTES,
         chunk_age: CHUNK_AGE,
+        board: board.clone(),
     };
     board.set("ingest", State::Ok, "");
     let budget = Budget::new(settings.memory_bytes);

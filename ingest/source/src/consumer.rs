@@ -1,13 +1,28 @@
 //! Polls Kafka and hands each partition's records to its lane.
+//!
+//! One OS thread polls; it never waits for a stage but in a rebalance. Reading order: [`client`] makes the
+//! Kafka client and takes note of rebalances; [`poll`] is the thread's loop; [`lanes`] opens, feeds and closes
+//! lanes; [`feed`] cuts one lane's records into chunks; [`watermarks`] looks at the log's ends from aside.
+//!
+//! What the protocol needs is not left to the user's properties: no automatic commit or reset, checked CRCs,
+//! committed records only, cooperative rebalancing ([`client::PROTOCOL`]).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use stillwell_schema::Clock;
+use stillwell_schema::health::Board;
 use tokio_util::sync::CancellationToken;
 
 use crate::budget::Budget;
 use crate::lane::Stage;
 use crate::settings::{KafkaSettings, TopicSettings};
+
+mod client;
+mod feed;
+mod lanes;
+mod poll;
+mod watermarks;
 
 /// How a stage consumes.
 #[derive(Clone, Debug)]
@@ -24,6 +39,8 @@ pub struct ConsumerSettings {
     pub chunk_bytes: usize,
     /// or when its first record is this old.
     pub chunk_age: Duration,
+    /// Where it says how it is.
+    pub board: Board,
 }
 
 /// Why consuming ended.
@@ -32,6 +49,12 @@ pub enum ConsumerError {
     /// librdkafka refused the settings or cannot go on.
     #[error("kafka consumer: {0}")]
     Kafka(#[from] rdkafka::error::KafkaError),
+    /// A property that the protocol needs was set by the user.
+    #[error("[kafka] {0} is fixed by the commit protocol; remove it from the config")]
+    FixedProperty(String),
+    /// The polling thread could not be started.
+    #[error("cannot start the polling thread: {0}")]
+    Thread(#[from] std::io::Error),
 }
 
 /// Runs `stage` over all partitions that the group gives us, until `stop` is cancelled and every lane has
@@ -40,11 +63,26 @@ pub enum ConsumerError {
 /// # Errors
 /// [`ConsumerError`] where Kafka refuses for good; a broker that is away is waited for.
 pub async fn run<S: Stage>(
-    _settings: ConsumerSettings,
-    _stage: std::sync::Arc<S>,
-    _budget: Budget,
-    _clock: std::sync::Arc<dyn Clock>,
-    _stop: CancellationToken,
+    settings: ConsumerSettings,
+    stage: Arc<S>,
+    budget: Budget,
+    _clock: Arc<dyn Clock>,
+    stop: CancellationToken,
 ) -> Result<(), ConsumerError> {
-    Ok(())
+    let client = client::connect(&settings)?;
+    let names: Vec<&str> = settings.topics.iter().map(|topic| topic.name.as_str()).collect();
+    rdkafka::consumer::Consumer::subscribe(&client, &names)?;
+    let runtime = tokio::runtime::Handle::current();
+    let (ended, end) = tokio::sync::oneshot::channel();
+    let name = format!("poll-{}", settings.stage);
+    std::thread::Builder::new().name(name).spawn(move || {
+        let outcome = poll::run(client, settings, stage, budget, &runtime, &stop);
+        // The receiver is gone only if the whole stage was dropped.
+        let _ = ended.send(outcome);
+    })?;
+    match end.await {
+        Ok(outcome) => outcome,
+        // The thread's panic has been reported by its hook; the stage is started again.
+        Err(_) => Err(std::io::Error::other("it panicked").into()),
+    }
 }

@@ -1,6 +1,8 @@
 //! A lane: one partition's ordered path from Kafka into a stage.
 
 use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
 
 use stillwell_schema::{Offset, TopicPartition};
 use tokio::sync::mpsc;
@@ -42,6 +44,8 @@ pub struct Lane {
     pub revoked: CancellationToken,
     /// Commits positions to Kafka for lag display.
     pub display: DisplayCommit,
+    /// The log's end as last seen: the offset that the next record written will have.
+    pub end: Arc<AtomicI64>,
 }
 
 /// How a lane ended.

@@ -221,8 +221,14 @@ pub(crate) fn lane(start: i64) -> (Lane, Feed) {
     let (out, durable) = mpsc::unbounded_channel();
     let revoked = CancellationToken::new();
     let display = DisplayCommit::new(lane_id(), out);
-    let lane =
-        Lane { id: lane_id(), start: Offset(start), chunks: received, revoked: revoked.clone(), display };
+    let lane = Lane {
+        id: lane_id(),
+        start: Offset(start),
+        chunks: received,
+        revoked: revoked.clone(),
+        display,
+        end: Arc::default(),
+    };
     (lane, Feed { chunks, revoked, durable })
 }
 

@@ -1,0 +1,130 @@
+//! Cuts one lane's records into chunks: contiguous, gaps named, nothing below what was expected.
+
+use std::time::{Duration, Instant};
+
+use stillwell_schema::{Gap, GapReason, Offset, TopicPartition};
+
+use crate::chunk::RecordChunk;
+
+/// The open chunk of a lane and what comes next.
+#[derive(Debug)]
+pub(super) struct Feed {
+    lane: TopicPartition,
+    /// The next offset to take.
+    next: Offset,
+    /// Offsets below this fell to retention.
+    earliest: Offset,
+    open: Option<(RecordChunk, Instant)>,
+}
+
+impl Feed {
+    /// A lane that expects `next`, where the log begins at `earliest`.
+    pub(super) fn new(lane: TopicPartition, next: Offset, earliest: Offset) -> Self {
+        Self { lane, next, earliest, open: None }
+    }
+
+    /// Takes a record; one below the next offset was taken before and is dropped.
+    #[inline]
+    pub(super) fn take<'a>(
+        &mut self,
+        offset: Offset,
+        timestamp_ms: i64,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        headers: impl IntoIterator<Item = (&'a str, Option<&'a [u8]>)>,
+        now: Instant,
+    ) {
+        if offset < self.next {
+            return;
+        }
+        let (lane, next) = (&self.lane, self.next);
+        let (chunk, _) = self.open.get_or_insert_with(|| (RecordChunk::new(lane.clone(), next), now));
+        for gap in gaps(next, offset, self.earliest) {
+            chunk.push_gap(gap);
+        }
+        chunk.push(offset, timestamp_ms, key, value, headers);
+        self.next = Offset(offset.0 + 1);
+    }
+
+    /// The open chunk, if it is to go: it holds `bytes` or its first record is `age` old.
+    pub(super) fn cut(&mut self, bytes: usize, age: Duration, now: Instant) -> Option<RecordChunk> {
+        let (chunk, since) = self.open.as_ref()?;
+        let due = chunk.payload_bytes() >= bytes || now.duration_since(*since) >= age;
+        if due { self.flush() } else { None }
+    }
+
+    /// Whether the open chunk holds so many bytes.
+    #[inline]
+    pub(super) fn holds(&self, bytes: usize) -> bool {
+        self.open.as_ref().is_some_and(|(chunk, _)| chunk.payload_bytes() >= bytes)
+    }
+
+    /// The open chunk, whatever it holds.
+    pub(super) fn flush(&mut self) -> Option<RecordChunk> {
+        self.open.take().map(|(chunk, _)| chunk)
+    }
+}
+
+/// What is missing between `next` and `offset`: what retention took, and what the broker did not deliver.
+fn gaps(next: Offset, offset: Offset, earliest: Offset) -> impl Iterator<Item = Gap> {
+    let lost = earliest.clamp(next, offset);
+    let parts = [(next, lost, GapReason::RetentionLoss), (lost, offset, GapReason::NotDelivered)];
+    parts.into_iter().filter(|(first, next, _)| first < next).map(|(first, next, reason)| Gap {
+        first,
+        next,
+        reason,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use stillwell_schema::OffsetRange;
+
+    use super::*;
+
+    fn take(feed: &mut Feed, offsets: &[i64]) {
+        for &offset in offsets {
+            feed.take(Offset(offset), 0, None, Some(b"0123456789"), [], Instant::now());
+        }
+    }
+
+    fn feed(next: i64, earliest: i64) -> Feed {
+        Feed::new(TopicPartition::new("t", 0), Offset(next), Offset(earliest))
+    }
+
+    #[test]
+    fn jumps_become_gaps_and_what_was_taken_is_dropped() {
+        let mut feed = feed(5, 0);
+        take(&mut feed, &[3, 4, 5, 6, 9, 9, 7, 10]);
+        let chunk = feed.flush().unwrap();
+        assert_eq!(chunk.records().map(|r| r.offset.0).collect::<Vec<_>>(), [5, 6, 9, 10]);
+        assert_eq!(
+            chunk.gaps(),
+            [Gap { first: Offset(7), next: Offset(9), reason: GapReason::NotDelivered }]
+        );
+        assert_eq!(chunk.range(), OffsetRange::new(Offset(5), Offset(11)).unwrap());
+        assert_eq!(feed.next, Offset(11));
+    }
+
+    #[test]
+    fn what_retention_took_is_told_from_what_was_not_delivered() {
+        let mut feed = feed(5, 8);
+        take(&mut feed, &[10]);
+        let reasons: Vec<_> =
+            feed.flush().unwrap().gaps().iter().map(|g| (g.first.0, g.next.0, g.reason)).collect();
+        assert_eq!(reasons, [(5, 8, GapReason::RetentionLoss), (8, 10, GapReason::NotDelivered)]);
+    }
+
+    #[test]
+    fn chunks_are_cut_by_size_and_age_and_join_seamlessly() {
+        let mut feed = feed(0, 0);
+        take(&mut feed, &[0]);
+        let (hour, now) = (Duration::from_secs(3600), Instant::now());
+        assert!(feed.cut(11, hour, now).is_none());
+        assert!(feed.cut(10, hour, now).is_some());
+        take(&mut feed, &[1]);
+        let later = feed.cut(1000, Duration::ZERO, now).unwrap();
+        assert_eq!(later.range(), OffsetRange::new(Offset(1), Offset(2)).unwrap());
+        assert!(feed.flush().is_none());
+    }
+}

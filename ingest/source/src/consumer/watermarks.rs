@@ -1,0 +1,68 @@
+//! Looks at the ends of the logs from aside, so that lag is known without disturbing the polling.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use metrics::gauge;
+use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use stillwell_schema::TopicPartition;
+use tokio_util::sync::CancellationToken;
+
+const EVERY: Duration = Duration::from_secs(1);
+const WITHIN: Duration = Duration::from_secs(2);
+
+/// What is watched of one lane.
+#[derive(Clone, Debug)]
+pub(super) struct Watched {
+    pub(super) lane: TopicPartition,
+    /// The log's end, set here.
+    pub(super) end: Arc<AtomicI64>,
+    /// What was received, set by the polling thread.
+    pub(super) received: Arc<AtomicI64>,
+}
+
+/// The lanes that are watched now.
+pub(super) type Watchlist = Arc<Mutex<Vec<Watched>>>;
+
+/// Watches on a thread of its own until `stop`.
+pub(super) fn watch(config: &ClientConfig, stage: &'static str, list: Watchlist, stop: CancellationToken) {
+    let mut config = config.clone();
+    config.remove("group.instance.id");
+    let thread = std::thread::Builder::new().name(format!("ends-{stage}"));
+    let spawned = thread.spawn(move || {
+        let client: BaseConsumer = match config.create() {
+            Ok(client) => client,
+            Err(error) => return tracing::warn!(%error, stage, "the logs' ends are not watched"),
+        };
+        while !stop.is_cancelled() {
+            look(&client, stage, &list, &stop);
+            std::thread::sleep(EVERY);
+        }
+    });
+    if let Err(error) = spawned {
+        tracing::warn!(%error, stage, "the logs' ends are not watched");
+    }
+}
+
+fn look(client: &BaseConsumer, stage: &'static str, list: &Watchlist, stop: &CancellationToken) {
+    let watched = list.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    for Watched { lane, end, received } in watched {
+        if stop.is_cancelled() {
+            return;
+        }
+        let Ok((_, high)) = client.fetch_watermarks(&lane.topic, lane.partition, WITHIN) else { continue };
+        end.store(high, Ordering::Relaxed);
+        let received = received.load(Ordering::Relaxed);
+        let (topic, partition) = (lane.topic.to_string(), lane.partition.to_string());
+        #[allow(clippy::cast_precision_loss, reason = "gauges are floats; offsets stay below 2^53")]
+        {
+            gauge!("stillwell_lag_records", "stage" => stage, "topic" => topic.clone(), "partition" => partition.clone())
+                .set((high - received).max(0) as f64);
+            gauge!("stillwell_watermark_offset", "stage" => stage, "topic" => topic, "partition" => partition,
+                "mark" => "received")
+            .set(received as f64);
+        }
+    }
+}
