@@ -1,1 +1,31 @@
-//! Placeholder.
+//! The read side's writer: windows, scores, and the ClickHouse tables that hold them.
+//!
+//! Reading order, as the data flows: [`stage`] takes a lane's chunks; [`fold`] folds their readings into
+//! [`window`]s of four widths, over [`histogram`]s; [`reload`] brings back rows that late data touches;
+//! [`scoring`] scores rows of machines; [`snapshot`] turns what changed into [`native`] blocks at one offset;
+//! [`flush`] writes the blocks of all lanes, and moves their positions last; [`migrate`] keeps the tables.
+//!
+//! **Invariant:** a row is absolute and complete up to its `version`, the next offset of its lane. Applying a
+//! reading below a row's version is a no-op, so retry, replay and restart from any earlier offset give the
+//! same rows.
+
+mod alerts;
+mod client;
+mod error;
+pub mod flush;
+pub mod fold;
+pub mod histogram;
+mod migrate;
+pub mod native;
+pub mod reload;
+mod run;
+pub mod scoring;
+mod settings;
+pub mod snapshot;
+pub mod stage;
+pub mod window;
+
+pub use error::AggregateError;
+pub use migrate::migrate;
+pub use run::run;
+pub use settings::{AggregateSettings, ClickHouseSettings, ScoringSettings};

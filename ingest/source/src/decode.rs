@@ -10,7 +10,7 @@ use crate::settings::TimeUnit;
 pub mod json;
 
 /// A wire format. One decoder serves one lane; what it learns (names, shapes) it may keep.
-pub trait Decoder: Send {
+pub trait Decoder: Send + Sync {
     /// Appends the readings of one record's value to `out`, naming series in `table`. `record` is the
     /// record's number in its chunk. On error `out` is as it was.
     ///

@@ -276,7 +276,7 @@ impl<S: Stage> Lanes<S> {
         match ended {
             Ok(ended) => ended.iter().for_each(|(id, ended)| report(&self.settings, id, ended)),
             Err(_) => {
-                tracing::warn!("lanes do not end in time; what they hold is read again at the next start")
+                tracing::warn!("lanes do not end in time; what they hold is read again at the next start");
             }
         }
     }

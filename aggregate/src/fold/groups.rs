@@ -1,0 +1,67 @@
+//! A chunk's rows grouped by series, in the order of arrival within each: a counting sort.
+
+use stillwell_source::columns::ReadingColumns;
+
+/// Rows by series; groups are sorted by series number.
+#[derive(Debug, Default)]
+pub struct Groups {
+    rows: Vec<u32>,
+    /// Series number, and the end of its rows.
+    groups: Vec<(u32, u32)>,
+}
+
+impl Groups {
+    /// Groups rows by `numbers[code]`.
+    pub(super) fn new(columns: &ReadingColumns, numbers: &[u32], series: usize) -> Self {
+        let mut counts = vec![0u32; series];
+        let mut touched = Vec::new();
+        for &code in &columns.series {
+            let number = numbers[code as usize];
+            let count = &mut counts[number as usize];
+            if *count == 0 {
+                touched.push(number);
+            }
+            *count += 1;
+        }
+        touched.sort_unstable();
+        let mut groups = Vec::with_capacity(touched.len());
+        let mut at = 0;
+        for number in touched {
+            let count = std::mem::replace(&mut counts[number as usize], at);
+            at += count;
+            groups.push((number, at));
+        }
+        let mut rows = vec![0; columns.len()];
+        for (row, &code) in (0u32..).zip(&columns.series) {
+            let place = &mut counts[numbers[code as usize] as usize];
+            rows[*place as usize] = row;
+            *place += 1;
+        }
+        Self { rows, groups }
+    }
+
+    /// Number of groups.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.groups.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.groups.is_empty()
+    }
+
+    /// Series number and rows of a group.
+    #[must_use]
+    pub fn get(&self, group: usize) -> (u32, &[u32]) {
+        let (number, end) = self.groups[group];
+        let start = if group == 0 { 0 } else { self.groups[group - 1].1 };
+        (number, &self.rows[start as usize..end as usize])
+    }
+
+    /// All groups.
+    pub fn iter(&self) -> impl Iterator<Item = (u32, &[u32])> {
+        (0..self.len()).map(|group| self.get(group))
+    }
+}

@@ -1,0 +1,65 @@
+//! Puts the parts together.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use stillwell_schema::Clock;
+use stillwell_schema::health::{Board, State};
+use stillwell_source::budget::Budget;
+use stillwell_source::consumer::{self, ConsumerSettings};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::alerts::Alerts;
+use crate::client::Store;
+use crate::error::AggregateError;
+use crate::flush::{Flusher, SNAPSHOTS_MAX};
+use crate::scoring::Scorer;
+use crate::settings::AggregateSettings;
+use crate::stage::Aggregate;
+
+/// Enough for one pass over the caches' worth of readings, little enough to be prompt.
+const CHUNK_BYTES: usize = 1 << 20;
+const CHUNK_AGE: Duration = Duration::from_millis(50);
+
+/// Runs the aggregator until `stop`: everything received by then is stored first. The tables must be there
+/// ([`crate::migrate`]).
+///
+/// # Errors
+/// [`AggregateError`] where it cannot go on at all; what passes by itself is shown on `board` and waited out.
+pub async fn run(
+    settings: AggregateSettings,
+    clock: Arc<dyn Clock>,
+    board: Board,
+    stop: CancellationToken,
+) -> Result<(), AggregateError> {
+    let store = Store::new(&settings.clickhouse);
+    let (snapshots, waiting) = mpsc::channel(SNAPSHOTS_MAX);
+    let alerts = Alerts::new(settings.kafka.clone(), settings.alerts_topic, &settings.group);
+    let flusher = Flusher { store: store.clone(), alerts, board: board.clone(), clock: Arc::clone(&clock) };
+    let flusher = tokio::spawn(flusher.run(waiting));
+    let aggregate = Aggregate {
+        store,
+        topics: settings.topics.clone(),
+        scorer: Arc::new(Scorer::new(settings.scoring, Arc::clone(&clock))),
+        snapshots,
+        flush_interval: settings.flush_interval,
+        board: board.clone(),
+    };
+    let consumer = ConsumerSettings {
+        kafka: settings.kafka,
+        topics: settings.topics,
+        group: settings.group,
+        stage: "aggregate",
+        chunk_bytes: CHUNK_BYTES,
+        chunk_age: CHUNK_AGE,
+        board: board.clone(),
+    };
+    board.set("aggregate", State::Ok, "");
+    let budget = Budget::new(settings.memory_bytes);
+    consumer::run(consumer, Arc::new(aggregate), budget, clock, stop).await?;
+    // The lanes are gone, and with them the flusher's queue.
+    flusher.abort();
+    board.remove("aggregate");
+    Ok(())
+}

@@ -1,0 +1,248 @@
+//! The state of one window of one series.
+
+use crate::histogram::Histogram;
+
+/// The four widths, in µs: 10 s, 1 min, 1 h, 1 day.
+pub const WIDTHS_US: [i64; 4] = [10_000_000, 60_000_000, 3_600_000_000, 86_400_000_000];
+
+/// Their tables.
+pub const TABLES: [&str; 4] = ["windows_10s", "windows_1m", "windows_1h", "windows_1d"];
+
+/// The score of a window that has none.
+pub const NO_SCORE: f32 = -1.0;
+
+/// Start of the window of `width_us` that holds `time_us`.
+#[must_use]
+pub fn start_of(time_us: i64, width_us: i64) -> i64 {
+    time_us.div_euclid(width_us) * width_us
+}
+
+/// What readings of one series within one span of time amount to. Merging is exact: counts, extremes, first
+/// and last whatever the order, sums to rounding, areas where the parts follow each other in time.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fold {
+    /// Readings with a value.
+    pub count: u64,
+    pub(crate) sum: f64,
+    /// What the sum has lost to rounding (Neumaier 1974).
+    pub(crate) sum_rest: f64,
+    /// Sum of squares.
+    pub sum_squares: f64,
+    /// Smallest value.
+    pub min: f64,
+    /// Largest value.
+    pub max: f64,
+    /// The value of the earliest time; of equal times, the one that came first.
+    pub first: f64,
+    /// Its time, µs.
+    pub first_time: i64,
+    /// The value of the latest time; of equal times, the one that came last.
+    pub last: f64,
+    /// Its time, µs.
+    pub last_time: i64,
+    /// Area under the values held until the next, value × µs, from `first_time` to `last_time`.
+    pub area_last: f64,
+    /// Area under straight lines between the values, likewise.
+    pub area_linear: f64,
+    /// Readings that came after a later one of the window; areas are exact while this is 0.
+    pub disordered: u64,
+    /// Readings of bad quality.
+    pub bad: u64,
+    /// Readings that came when the window had ended.
+    pub late: u64,
+    /// Largest score, [`NO_SCORE`] without.
+    pub score: f32,
+    /// Distribution of the values.
+    pub histogram: Histogram,
+}
+
+impl Default for Fold {
+    fn default() -> Self {
+        Self {
+            count: 0,
+            sum: 0.0,
+            sum_rest: 0.0,
+            sum_squares: 0.0,
+            min: f64::INFINITY,
+            max: f64::NEG_INFINITY,
+            first: 0.0,
+            first_time: i64::MAX,
+            last: 0.0,
+            last_time: i64::MIN,
+            area_last: 0.0,
+            area_linear: 0.0,
+            disordered: 0,
+            bad: 0,
+            late: 0,
+            score: NO_SCORE,
+            histogram: Histogram::default(),
+        }
+    }
+}
+
+impl Fold {
+    /// The sum of the values.
+    #[must_use]
+    pub fn sum(&self) -> f64 {
+        self.sum + self.sum_rest
+    }
+
+    /// Sets a sum that was stored.
+    pub fn set_sum(&mut self, sum: f64) {
+        (self.sum, self.sum_rest) = (sum, 0.0);
+    }
+
+    /// Whether nothing was folded in.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Folds one reading in.
+    #[inline]
+    pub fn add(&mut self, time_us: i64, value: f64, is_bad: bool) {
+        self.add_sum(value);
+        self.count += 1;
+        self.sum_squares += value * value;
+        self.min = self.min.min(value);
+        self.max = self.max.max(value);
+        self.bad += u64::from(is_bad);
+        self.histogram.add(value);
+        if time_us < self.first_time {
+            (self.first, self.first_time) = (value, time_us);
+        }
+        if time_us >= self.last_time {
+            if self.count > 1 {
+                self.extend(time_us, value);
+            }
+            (self.last, self.last_time) = (value, time_us);
+        } else {
+            self.disordered += 1;
+        }
+    }
+
+    /// Folds in what came after, in the order of arrival.
+    pub fn merge(&mut self, later: &Self) {
+        if later.is_empty() {
+            self.late += later.late;
+            self.score = self.score.max(later.score);
+            return;
+        }
+        self.add_sum(later.sum);
+        self.sum_rest += later.sum_rest;
+        self.sum_squares += later.sum_squares;
+        self.min = self.min.min(later.min);
+        self.max = self.max.max(later.max);
+        self.bad += later.bad;
+        self.late += later.late;
+        self.score = self.score.max(later.score);
+        self.histogram.merge(&later.histogram);
+        self.disordered += later.disordered;
+        if self.is_empty() {
+            (self.area_last, self.area_linear) = (later.area_last, later.area_linear);
+        } else if later.first_time >= self.last_time {
+            self.extend(later.first_time, later.first);
+            self.area_last += later.area_last;
+            self.area_linear += later.area_linear;
+        } else {
+            self.disordered += later.count;
+        }
+        self.count += later.count;
+        if later.first_time < self.first_time {
+            (self.first, self.first_time) = (later.first, later.first_time);
+        }
+        if later.last_time >= self.last_time {
+            (self.last, self.last_time) = (later.last, later.last_time);
+        }
+    }
+
+    /// The areas from the last reading to one that follows it.
+    fn extend(&mut self, time_us: i64, value: f64) {
+        #[allow(clippy::cast_precision_loss, reason = "spans within a day are exact")]
+        let span_us = (time_us - self.last_time) as f64;
+        self.area_last += self.last * span_us;
+        self.area_linear += f64::midpoint(self.last, value) * span_us;
+    }
+
+    fn add_sum(&mut self, value: f64) {
+        let sum = self.sum + value;
+        self.sum_rest +=
+            if self.sum.abs() >= value.abs() { (self.sum - sum) + value } else { (value - sum) + self.sum };
+        self.sum = sum;
+    }
+}
+
+/// A window of a series as the lane holds it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Window {
+    /// Its start, µs.
+    pub start_us: i64,
+    /// What is folded in is complete up to this offset: readings below are in it already.
+    pub version: i64,
+    /// Whether it changed since it was last written.
+    pub dirty: bool,
+    /// What its readings amount to.
+    pub fold: Fold,
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn fold(readings: &[(i64, f64)]) -> Fold {
+        let mut fold = Fold::default();
+        readings.iter().for_each(|&(time, value)| fold.add(time, value, false));
+        fold
+    }
+
+    fn assert_same(a: &Fold, b: &Fold, with_area: bool) {
+        assert_eq!(
+            (a.count, a.min, a.max, a.first, a.first_time, a.last, a.last_time, &a.histogram),
+            (b.count, b.min, b.max, b.first, b.first_time, b.last, b.last_time, &b.histogram)
+        );
+        let near = |a: f64, b: f64, scale: f64| (a - b).abs() <= 1e-12 * scale.max(1.0);
+        assert!(near(a.sum(), b.sum(), 1e9 * a.count as f64));
+        if with_area {
+            assert!(near(a.area_last, b.area_last, 1e9 * 1e6 * a.count as f64), "{a:?} {b:?}");
+            assert!(near(a.area_linear, b.area_linear, 1e9 * 1e6 * a.count as f64), "{a:?} {b:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_cut_merges_to_the_whole(
+            readings in proptest::collection::vec((0i64..1_000_000, -1e6..1e6f64), 0..60),
+            cuts in proptest::collection::vec(0usize..60, 0..6),
+            ordered in any::<bool>(),
+        ) {
+            let mut readings = readings;
+            if ordered {
+                readings.sort_by_key(|&(time, _)| time);
+            }
+            let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut.min(readings.len())).collect();
+            cuts.extend([0, readings.len()]);
+            cuts.sort_unstable();
+            let mut merged = Fold::default();
+            for pair in cuts.windows(2) {
+                merged.merge(&fold(&readings[pair[0]..pair[1]]));
+            }
+            assert_same(&merged, &fold(&readings), ordered);
+            prop_assert!(!ordered || merged.disordered == 0);
+        }
+    }
+
+    #[test]
+    fn areas_give_time_weighted_means() {
+        let whole = fold(&[(0, 10.0), (4, 20.0), (10, 0.0)]);
+        assert_eq!(whole.area_last, 10.0 * 4.0 + 20.0 * 6.0);
+        assert_eq!(whole.area_linear, 15.0 * 4.0 + 10.0 * 6.0);
+    }
+
+    #[test]
+    fn windows_start_at_multiples_also_before_1970() {
+        assert_eq!(start_of(25_000_000, WIDTHS_US[0]), 20_000_000);
+        assert_eq!(start_of(-1, WIDTHS_US[0]), -10_000_000);
+    }
+}

@@ -1,0 +1,14 @@
+//! The Parquet archive as SQL tables.
+//!
+//! [`catalogue`] reads the manifest, which alone says what exists; [`prune`] leaves out the files that a filter
+//! rules out; [`table`] scans the rest.
+
+pub mod catalogue;
+mod prune;
+pub mod table;
+
+pub use catalogue::{ArchiveError, Catalogue, Commit, Snapshot};
+pub use table::{ArchiveTable, Pin};
+
+/// The name under which the engine knows the archive's store.
+pub(crate) const STORE_URL: &str = "archive://local/";

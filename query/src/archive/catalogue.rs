@@ -1,0 +1,254 @@
+//! The manifest as a catalogue: which files exist, what is inside them, and how far each lane got.
+//!
+//! Each lane's chain is read once, checked entry by entry, and kept; a query only looks for entries that follow.
+//! Nothing lists a data folder to answer a query.
+//!
+//! **Architecture invariant:** an entry that does not parse, verify or follow its predecessor is an error that
+//! names it. It is never left out.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use futures::{StreamExt, TryStreamExt, future, stream};
+use object_store::{ObjectStore, ObjectStoreExt, path::Path};
+use stillwell_schema::manifest::{EntryError, FileRef};
+use stillwell_schema::paths::{self, FileKind};
+use stillwell_schema::{Head, OffsetRange, SignedEntry, TopicPartition};
+use thiserror::Error;
+use tokio::sync::Mutex;
+
+/// Entries fetched at once while a long chain is read for the first time.
+const FETCH_AHEAD_MAX: u64 = 32;
+
+/// Why the archive does not answer.
+#[derive(Clone, Debug, Error)]
+pub enum ArchiveError {
+    /// An entry is not what it should be.
+    #[error(
+        "manifest entry {path} is broken: {source}; the archive is not read past it, restore this object from a backup"
+    )]
+    Entry {
+        /// The object.
+        path: String,
+        /// What is wrong.
+        source: Arc<EntryError>,
+    },
+    /// Later entries exist, this one does not.
+    #[error("manifest entry {path} is missing, but later entries exist; restore this object from a backup")]
+    Missing {
+        /// The object.
+        path: String,
+    },
+    /// The store did not answer.
+    #[error("the archive cannot be read at {path}: {source}")]
+    Store {
+        /// What was read.
+        path: String,
+        /// Why.
+        source: Arc<object_store::Error>,
+    },
+    /// A task of ours ended early.
+    #[error("reading the manifest was cut off: {0}")]
+    Cut(String),
+}
+
+/// What one entry says of its files: what pruning and statistics need, no more.
+#[derive(Clone, Debug)]
+pub struct Commit {
+    /// Whose range it is.
+    pub lane: TopicPartition,
+    /// The offsets covered.
+    pub range: OffsetRange,
+    /// Decoded columns.
+    pub readings: Option<FileRef>,
+    /// Original bytes.
+    pub records: Option<FileRef>,
+    /// Records that could not be decoded.
+    pub undecodable: u64,
+    /// Smallest and largest source time, µs UTC.
+    pub time_us: Option<(i64, i64)>,
+    /// The machines inside, sorted, where they were listed.
+    pub machines: Option<Arc<[String]>>,
+    /// When it was written, µs UTC.
+    pub written_us: i64,
+}
+
+impl Commit {
+    /// The file of one kind.
+    #[must_use]
+    pub fn file(&self, kind: FileKind) -> Option<&FileRef> {
+        match kind {
+            FileKind::Readings => self.readings.as_ref(),
+            FileKind::Records => self.records.as_ref(),
+        }
+    }
+}
+
+/// Everything that was committed at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    lanes: Vec<Arc<Vec<Arc<Commit>>>>,
+}
+
+impl Snapshot {
+    /// All commits, lane by lane, in order.
+    pub fn commits(&self) -> impl Iterator<Item = &Arc<Commit>> {
+        self.lanes.iter().flat_map(|lane| lane.iter())
+    }
+
+    /// The last commit of each lane.
+    pub fn heads(&self) -> impl Iterator<Item = &Arc<Commit>> {
+        self.lanes.iter().filter_map(|lane| lane.last())
+    }
+
+    /// When the newest commit was written, µs UTC.
+    #[must_use]
+    pub fn written_us(&self) -> Option<i64> {
+        self.heads().map(|commit| commit.written_us).max()
+    }
+}
+
+/// Reads the manifests of some topics and keeps what it has read.
+#[derive(Debug)]
+pub struct Catalogue {
+    store: Arc<dyn ObjectStore>,
+    topics: Vec<String>,
+    lanes: Mutex<BTreeMap<TopicPartition, Lane>>,
+}
+
+#[derive(Clone, Debug)]
+struct Lane {
+    head: Head,
+    commits: Arc<Vec<Arc<Commit>>>,
+}
+
+impl Catalogue {
+    /// A catalogue of `topics` in the archive that `store` holds at its root.
+    #[must_use]
+    pub fn new(store: Arc<dyn ObjectStore>, topics: Vec<String>) -> Self {
+        Self { store, topics, lanes: Mutex::default() }
+    }
+
+    /// All that is committed now.
+    ///
+    /// # Errors
+    /// [`ArchiveError`]; what was read before the error stays.
+    pub async fn refresh(&self) -> Result<Snapshot, ArchiveError> {
+        let mut lanes = self.lanes.lock().await;
+        for topic in &self.topics {
+            for lane in self.partitions(topic).await? {
+                lanes.entry(lane).or_insert_with(|| Lane { head: Head::genesis(), commits: Arc::default() });
+            }
+        }
+        let reads = lanes.iter_mut().map(|(id, lane)| self.follow(id, lane));
+        future::try_join_all(reads).await?;
+        Ok(Snapshot { lanes: lanes.values().map(|lane| Arc::clone(&lane.commits)).collect() })
+    }
+
+    async fn partitions(&self, topic: &str) -> Result<Vec<TopicPartition>, ArchiveError> {
+        let folder = Path::from(format!("{topic}/manifest"));
+        let listed = match self.store.list_with_delimiter(Some(&folder)).await {
+            Ok(listed) => listed,
+            Err(object_store::Error::NotFound { .. }) => return Ok(Vec::new()),
+            Err(source) => return Err(store_error(folder.as_ref(), source)),
+        };
+        let numbers = listed.common_prefixes.iter().filter_map(|path| path.filename()?.parse::<i32>().ok());
+        Ok(numbers.map(|partition| TopicPartition::new(topic, partition)).collect())
+    }
+
+    /// Reads what follows a lane's head, a growing number of entries at a time.
+    async fn follow(&self, id: &TopicPartition, lane: &mut Lane) -> Result<(), ArchiveError> {
+        let first_look = lane.head.seq == 0;
+        let mut ahead = 1;
+        loop {
+            let seqs = lane.head.seq..lane.head.seq + ahead;
+            let objects: Vec<Option<Vec<u8>>> = stream::iter(seqs)
+                .map(|seq| self.get(paths::entry(id, seq)))
+                .buffered(FETCH_AHEAD_MAX as usize)
+                .try_collect()
+                .await?;
+            let present: Vec<Vec<u8>> = objects.iter().map_while(Clone::clone).collect();
+            let hole = present.len() < objects.iter().flatten().count();
+            let ended = present.len() < objects.len();
+            *lane = check(id.clone(), lane.clone(), present).await?;
+            if hole || (ended && first_look && self.has_later(id, lane.head.seq).await?) {
+                return Err(ArchiveError::Missing { path: paths::entry(id, lane.head.seq) });
+            }
+            if ended {
+                return Ok(());
+            }
+            ahead = (ahead * 2).min(FETCH_AHEAD_MAX);
+        }
+    }
+
+    async fn get(&self, path: String) -> Result<Option<Vec<u8>>, ArchiveError> {
+        let read = async { self.store.get(&Path::from(path.as_str())).await?.bytes().await };
+        match read.await {
+            Ok(bytes) => Ok(Some(bytes.into())),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(source) => Err(store_error(&path, source)),
+        }
+    }
+
+    /// Whether an entry after `seq` exists: asked once per lane, when its chain is first read.
+    async fn has_later(&self, id: &TopicPartition, seq: u64) -> Result<bool, ArchiveError> {
+        let folder = paths::manifest_folder(id);
+        let mut listing = self.store.list(Some(&Path::from(folder.as_str())));
+        while let Some(object) = listing.next().await {
+            let object = object.map_err(|source| store_error(&folder, source))?;
+            let name = object.location.filename().and_then(|name| name.strip_suffix(".json"));
+            if name.and_then(|name| name.parse::<u64>().ok()).is_some_and(|found| found > seq) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
+fn store_error(path: &str, source: object_store::Error) -> ArchiveError {
+    ArchiveError::Store { path: path.to_owned(), source: Arc::new(source) }
+}
+
+/// Checks entries in order on a blocking thread: signatures and hashes are computation.
+async fn check(id: TopicPartition, lane: Lane, objects: Vec<Vec<u8>>) -> Result<Lane, ArchiveError> {
+    if objects.is_empty() {
+        return Ok(lane);
+    }
+    let checked = tokio::task::spawn_blocking(move || check_all(&id, lane, objects)).await;
+    checked.map_err(|error| ArchiveError::Cut(error.to_string()))?
+}
+
+fn check_all(id: &TopicPartition, mut lane: Lane, objects: Vec<Vec<u8>>) -> Result<Lane, ArchiveError> {
+    let commits = Arc::make_mut(&mut lane.commits);
+    for bytes in objects {
+        let path = paths::entry(id, lane.head.seq);
+        let signed = SignedEntry::parse(bytes).and_then(|signed| {
+            lane.head.check(id, &signed.entry)?;
+            Ok(signed)
+        });
+        let signed = signed.map_err(|source| ArchiveError::Entry { path, source: Arc::new(source) })?;
+        lane.head = signed.head();
+        let before = commits.last().and_then(|commit| commit.machines.clone());
+        commits.push(Arc::new(commit(id, signed, before)));
+    }
+    Ok(lane)
+}
+
+/// Machines change rarely, so that most commits of a lane share one list.
+fn commit(id: &TopicPartition, signed: SignedEntry, before: Option<Arc<[String]>>) -> Commit {
+    let entry = signed.entry;
+    let machines = entry.machines.map(|machines| match before {
+        Some(before) if *before == *machines => before,
+        _ => machines.into(),
+    });
+    Commit {
+        lane: id.clone(),
+        range: entry.range,
+        readings: entry.readings,
+        records: entry.records,
+        undecodable: entry.undecodable,
+        time_us: entry.time_min_us.zip(entry.time_max_us),
+        machines,
+        written_us: entry.written_us,
+    }
+}

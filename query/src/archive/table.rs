@@ -1,0 +1,182 @@
+//! The tables `readings` and `records`: scans over exactly the files that entries name.
+
+use std::sync::{Arc, LazyLock};
+
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use async_trait::async_trait;
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::config::TableParquetOptions;
+use datafusion::common::stats::Precision;
+use datafusion::common::{ColumnStatistics, Result, Statistics, project_schema};
+use datafusion::datasource::listing::PartitionedFile;
+use datafusion::datasource::physical_plan::parquet::CachedParquetFileReaderFactory;
+use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
+use datafusion::datasource::source::DataSourceExec;
+use datafusion::error::DataFusionError;
+use datafusion::execution::object_store::ObjectStoreUrl;
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::empty::EmptyExec;
+use stillwell_schema::columns;
+use stillwell_schema::paths::FileKind;
+use tokio::sync::OnceCell;
+
+use super::STORE_URL;
+use super::catalogue::{ArchiveError, Catalogue, Commit, Snapshot};
+use super::prune;
+
+/// Text is handed on as views into the decoded pages: the same text, without a copy per row.
+static READINGS: LazyLock<SchemaRef> = LazyLock::new(|| as_views(&columns::READINGS));
+static RECORDS: LazyLock<SchemaRef> = LazyLock::new(|| as_views(&columns::RECORDS));
+
+fn as_views(schema: &Schema) -> SchemaRef {
+    let view = |field: &Arc<Field>| match field.data_type() {
+        DataType::Utf8 => Arc::new(field.as_ref().clone().with_data_type(DataType::Utf8View)),
+        DataType::Binary => Arc::new(field.as_ref().clone().with_data_type(DataType::BinaryView)),
+        _ => Arc::clone(field),
+    };
+    Arc::new(Schema::new(schema.fields().iter().map(view).collect::<Vec<_>>()))
+}
+
+/// Holds one moment of the archive for all scans of a statement, so that a join sees one state.
+#[derive(Debug, Default)]
+pub struct Pin(OnceCell<Snapshot>);
+
+impl Pin {
+    async fn snapshot(&self, catalogue: &Catalogue) -> Result<Snapshot, ArchiveError> {
+        self.0.get_or_try_init(|| catalogue.refresh()).await.cloned()
+    }
+
+    /// What the statement's scans saw; none where it read no archive table.
+    #[must_use]
+    pub fn seen(&self) -> Option<&Snapshot> {
+        self.0.get()
+    }
+}
+
+/// One of the archive's two tables.
+#[derive(Debug)]
+pub struct ArchiveTable {
+    catalogue: Arc<Catalogue>,
+    kind: FileKind,
+}
+
+impl ArchiveTable {
+    /// The table of one kind of file.
+    #[must_use]
+    pub fn new(catalogue: Arc<Catalogue>, kind: FileKind) -> Self {
+        Self { catalogue, kind }
+    }
+
+    async fn commits(&self, state: &dyn Session) -> Result<Vec<Arc<Commit>>, ArchiveError> {
+        let snapshot = match state.config().get_extension::<Pin>() {
+            Some(pin) => pin.snapshot(&self.catalogue).await?,
+            None => self.catalogue.refresh().await?,
+        };
+        let with_rows = |commit: &&Arc<Commit>| commit.file(self.kind).is_some_and(|file| file.rows > 0);
+        Ok(snapshot.commits().filter(with_rows).cloned().collect())
+    }
+}
+
+#[async_trait]
+impl TableProvider for ArchiveTable {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(match self.kind {
+            FileKind::Readings => &READINGS,
+            FileKind::Records => &RECORDS,
+        })
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    /// Inexact: files and pages are skipped, rows are filtered by the plan.
+    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
+        Ok(vec![TableProviderFilterPushDown::Inexact; filters.len()])
+    }
+
+    async fn scan(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let schema = self.schema();
+        let commits =
+            self.commits(state).await.map_err(|error| DataFusionError::External(Box::new(error)))?;
+        let commits = prune::prune(state, &schema, self.kind, commits, filters)?;
+        if commits.is_empty() {
+            return Ok(Arc::new(EmptyExec::new(project_schema(&schema, projection)?)));
+        }
+        let files = commits.iter().filter_map(|commit| file(commit, self.kind, &schema)).collect();
+        let groups = FileGroup::new(files).split_files(state.config().target_partitions());
+        let scan = FileScanConfigBuilder::new(ObjectStoreUrl::parse(STORE_URL)?, source(state, &schema)?)
+            .with_file_groups(groups)
+            .with_statistics(statistics(&commits, self.kind, &schema))
+            .with_projection_indices(projection.cloned())?
+            .with_limit(limit);
+        Ok(DataSourceExec::from_data_source(scan.build()))
+    }
+}
+
+/// Reads Parquet by the session's options (page index, bloom filters, filters evaluated while decoding), with
+/// footers kept between queries.
+fn source(state: &dyn Session, schema: &SchemaRef) -> Result<Arc<ParquetSource>> {
+    let options = TableParquetOptions {
+        global: state.config_options().execution.parquet.clone(),
+        ..TableParquetOptions::default()
+    };
+    let store = state.runtime_env().object_store(ObjectStoreUrl::parse(STORE_URL)?)?;
+    let footers = state.runtime_env().cache_manager.get_file_metadata_cache();
+    let source = ParquetSource::new(Arc::clone(schema))
+        .with_table_parquet_options(options)
+        .with_parquet_file_reader_factory(Arc::new(CachedParquetFileReaderFactory::new(store, footers)));
+    Ok(Arc::new(source))
+}
+
+fn file(commit: &Arc<Commit>, kind: FileKind, schema: &SchemaRef) -> Option<PartitionedFile> {
+    let file = commit.file(kind)?;
+    let statistics = statistics(std::slice::from_ref(commit), kind, schema);
+    Some(PartitionedFile::new(&file.path, file.bytes).with_statistics(Arc::new(statistics)))
+}
+
+/// What the entries say of these files together.
+fn statistics(commits: &[Arc<Commit>], kind: FileKind, schema: &SchemaRef) -> Statistics {
+    let files = || commits.iter().filter_map(|commit| commit.file(kind));
+    let sum = |of: fn(&stillwell_schema::manifest::FileRef) -> u64| {
+        Precision::Exact(usize::try_from(files().map(of).sum::<u64>()).unwrap_or(usize::MAX))
+    };
+    Statistics {
+        num_rows: sum(|file| file.rows),
+        total_byte_size: sum(|file| file.bytes).to_inexact(),
+        column_statistics: schema.fields().iter().map(|field| column(commits, kind, field.name())).collect(),
+    }
+}
+
+/// Only times are exact: the first and last offset of a range may be gaps, and a file may hold a machine that
+/// its entry does not list.
+fn column(commits: &[Arc<Commit>], kind: FileKind, name: &str) -> ColumnStatistics {
+    let bounds: Option<Vec<_>> = match (kind, name) {
+        (FileKind::Readings, "time") | (_, "partition" | "offset") => {
+            commits.iter().map(|commit| prune::bounds(commit, name)).collect()
+        }
+        _ => None,
+    };
+    let mut column = ColumnStatistics::new_unknown();
+    let Some(bounds) =
+        bounds.filter(|bounds| bounds.iter().all(|(min, max)| !min.is_null() && !max.is_null()))
+    else {
+        return column;
+    };
+    let precision = if name == "offset" { Precision::Inexact } else { Precision::Exact };
+    let (min, max): (Vec<_>, Vec<_>) = bounds.into_iter().unzip();
+    let smallest = min.into_iter().reduce(|a, b| if b < a { b } else { a });
+    let largest = max.into_iter().reduce(|a, b| if b > a { b } else { a });
+    if let (Some(smallest), Some(largest)) = (smallest, largest) {
+        (column.min_value, column.max_value) = (precision(smallest), precision(largest));
+        column.null_count = Precision::Exact(0);
+    }
+    column
+}

@@ -1,0 +1,88 @@
+//! What can be set: where to listen, where to read, and the caps on one statement.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Where the read side listens and reads.
+#[derive(Clone, Debug)]
+pub struct QuerySettings {
+    /// HTTP address; port 0 takes any free one.
+    pub http: SocketAddr,
+    /// PostgreSQL wire address; port 0 takes any free one.
+    pub pg: SocketAddr,
+    /// The archive's folder.
+    pub archive: PathBuf,
+    /// The topics whose archives are read.
+    pub topics: Vec<String>,
+    /// The server of the views.
+    pub clickhouse: ClickHouseSettings,
+    /// Caps on one statement.
+    pub limits: Limits,
+}
+
+/// A ClickHouse server, by its HTTP interface.
+#[derive(Clone)]
+pub struct ClickHouseSettings {
+    /// `http://host:port`.
+    pub url: String,
+    /// User.
+    pub user: String,
+    /// Password; empty for none.
+    pub password: String,
+    /// The database of the views.
+    pub database: String,
+}
+
+impl std::fmt::Debug for ClickHouseSettings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { url, user, database, .. } = self;
+        f.debug_struct("ClickHouseSettings")
+            .field("url", url)
+            .field("user", user)
+            .field("database", database)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Caps, so that no statement starves the others.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// How long a statement may take, waiting and planning included.
+    pub time: Duration,
+    /// Rows of an HTTP answer where the request does not say; more are cut off and the answer says so.
+    pub rows: usize,
+    /// The most rows that a request may ask for.
+    pub rows_max: usize,
+    /// Bytes of an HTTP answer's columns; larger answers are refused.
+    pub bytes: usize,
+    /// Memory of all running statements together, beyond which they spill to disk or fail.
+    pub memory_bytes: usize,
+    /// Statements over HTTP that run at once; more wait for their turn.
+    pub statements: usize,
+    /// Connections on the PostgreSQL wire.
+    pub connections: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            time: Duration::from_secs(30),
+            rows: 100_000,
+            rows_max: 1_000_000,
+            bytes: 64 << 20,
+            memory_bytes: 256 << 20,
+            statements: 8,
+            connections: 64,
+        }
+    }
+}
+
+/// Where a server listens, real ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bound {
+    /// HTTP.
+    pub http: SocketAddr,
+    /// PostgreSQL wire.
+    pub pg: SocketAddr,
+}

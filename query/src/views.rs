@@ -1,0 +1,15 @@
+//! The ClickHouse views as SQL tables.
+//!
+//! [`schemas`] fixes their columns; [`translate`] says which filters ClickHouse may evaluate for us; [`table`]
+//! builds the SQL and streams Arrow back; [`client`] speaks to the server.
+//!
+//! **Architecture invariant:** when ClickHouse is away, statements over the archive alone still answer.
+
+pub mod client;
+mod scan;
+pub mod schemas;
+pub mod table;
+pub mod translate;
+
+pub use client::{Views, ViewsError};
+pub use table::ViewTable;

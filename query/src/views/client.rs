@@ -1,0 +1,133 @@
+//! The ClickHouse server, spoken to by HTTP.
+
+use std::sync::Arc;
+
+use clickhouse::query::BytesCursor;
+use serde::Deserialize;
+use thiserror::Error;
+
+use super::translate::identifier;
+use crate::settings::{ClickHouseSettings, Limits};
+
+/// Characters of a server's message that are handed on.
+const MESSAGE_CHARS_MAX: usize = 600;
+
+/// Why a view does not answer.
+#[derive(Clone, Debug, Error)]
+pub enum ViewsError {
+    /// The server is away, or has no views yet.
+    #[error("views are unavailable: {0}; the archive tables still answer")]
+    Unavailable(Arc<str>),
+    /// The server refused the query.
+    #[error("the views' server refused the query: {0}")]
+    Refused(Arc<str>),
+    /// What arrived is not what the view promises.
+    #[error("view {view} answered unexpectedly: {what}")]
+    Answer {
+        /// Which.
+        view: &'static str,
+        /// What is wrong.
+        what: Arc<str>,
+    },
+}
+
+impl From<clickhouse::error::Error> for ViewsError {
+    fn from(error: clickhouse::error::Error) -> Self {
+        let text = chain(&error);
+        // Unknown table, database or user: the read side's writer has not made them yet, or they are wrong.
+        let missing = ["UNKNOWN_TABLE", "UNKNOWN_DATABASE", "AUTHENTICATION_FAILED"];
+        match error {
+            clickhouse::error::Error::BadResponse(_) if !missing.iter().any(|code| text.contains(code)) => {
+                Self::Refused(text.into())
+            }
+            _ => Self::Unavailable(text.into()),
+        }
+    }
+}
+
+/// An error with its causes, cut to a length that fits a message.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(at) = source {
+        let cause = at.to_string();
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+        source = at.source();
+    }
+    text.chars().take(MESSAGE_CHARS_MAX).collect()
+}
+
+/// What the read side's writer says of one partition.
+#[derive(Clone, Debug, PartialEq, Eq, clickhouse::Row, Deserialize)]
+pub struct Positions {
+    /// Topic.
+    pub topic: String,
+    /// Partition.
+    pub partition: i32,
+    /// Next offset not yet visible in the views.
+    pub position: i64,
+    /// Next offset not yet received.
+    pub received: i64,
+    /// End of the partition as last seen.
+    pub end: i64,
+    /// Readings folded so far.
+    pub readings: u64,
+    /// When this was written, µs UTC.
+    pub updated_us: i64,
+}
+
+/// The server of the views.
+#[derive(Clone)]
+pub struct Views {
+    client: clickhouse::Client,
+    database: String,
+}
+
+impl std::fmt::Debug for Views {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Views").field("database", &self.database).finish_non_exhaustive()
+    }
+}
+
+impl Views {
+    /// Speaks to the server that `settings` name, which is not asked before the first query.
+    #[must_use]
+    pub fn new(settings: &ClickHouseSettings, limits: &Limits) -> Self {
+        let client = clickhouse::Client::default()
+            .with_url(&settings.url)
+            .with_user(&settings.user)
+            .with_password(&settings.password)
+            .with_setting("max_execution_time", limits.time.as_secs().max(1).to_string())
+            .with_setting("max_threads", "2")
+            .with_setting("cancel_http_readonly_queries_on_client_close", "1")
+            .with_setting("output_format_arrow_string_as_string", "1")
+            .with_setting("output_format_arrow_low_cardinality_as_dictionary", "0")
+            .with_setting("output_format_arrow_compression_method", "none");
+        Self { client, database: settings.database.clone() }
+    }
+
+    /// A view's full name, quoted.
+    pub(crate) fn path(&self, view: &str) -> String {
+        format!("{}.{}", identifier(&self.database), identifier(view))
+    }
+
+    /// Runs a query whose answer is an Arrow stream; dropping the cursor cancels it.
+    pub(crate) fn arrow(&self, sql: &str) -> Result<BytesCursor, ViewsError> {
+        Ok(self.client.query_raw(sql).fetch_bytes("ArrowStream")?)
+    }
+
+    /// How far the views are.
+    ///
+    /// # Errors
+    /// [`ViewsError`].
+    pub async fn positions(&self) -> Result<Vec<Positions>, ViewsError> {
+        let sql = format!(
+            "SELECT topic, partition, position, received, end_offset AS end, readings, \
+             toUnixTimestamp64Micro(updated) AS updated_us FROM {} ORDER BY topic, partition",
+            self.path("pipeline_positions")
+        );
+        Ok(self.client.query_raw(&sql).fetch_all::<Positions>().await?)
+    }
+}

@@ -1,0 +1,147 @@
+//! Runs a view's SQL and streams the Arrow batches that come back.
+
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::array::{RecordBatch, RecordBatchOptions};
+use arrow::buffer::Buffer;
+use arrow::compute::cast;
+use arrow::datatypes::SchemaRef;
+use arrow::ipc::reader::StreamDecoder;
+use clickhouse::query::BytesCursor;
+use datafusion::common::Result;
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::error::DataFusionError;
+use datafusion::execution::TaskContext;
+use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
+use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::{
+    DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties, SendableRecordBatchStream,
+};
+use futures::{TryStreamExt, stream};
+
+use super::client::{Views, ViewsError};
+
+/// The plan's leaf for one view.
+#[derive(Debug)]
+pub(crate) struct ViewScan {
+    views: Views,
+    view: &'static str,
+    columns: SchemaRef,
+    sql: String,
+    properties: Arc<PlanProperties>,
+}
+
+impl ViewScan {
+    pub(crate) fn new(views: Views, view: &'static str, columns: SchemaRef, sql: String) -> Self {
+        let properties = PlanProperties::new(
+            EquivalenceProperties::new(Arc::clone(&columns)),
+            Partitioning::UnknownPartitioning(1),
+            EmissionType::Incremental,
+            Boundedness::Bounded,
+        );
+        Self { views, view, columns, sql, properties: Arc::new(properties) }
+    }
+}
+
+impl DisplayAs for ViewScan {
+    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ViewScan: {}", self.sql)
+    }
+}
+
+impl ExecutionPlan for ViewScan {
+    fn name(&self) -> &'static str {
+        "ViewScan"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        &self.properties
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        Vec::new()
+    }
+
+    fn apply_expressions(
+        &self,
+        _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+    ) -> Result<TreeNodeRecursion> {
+        Ok(TreeNodeRecursion::Continue)
+    }
+
+    fn with_new_children(self: Arc<Self>, _: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
+        Ok(self)
+    }
+
+    fn execute(&self, _partition: usize, _: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+        let read =
+            Read::new(&self.views, self.view, Arc::clone(&self.columns), &self.sql).map_err(external)?;
+        let batches =
+            stream::try_unfold(read, |mut read| async { Ok(read.next().await?.map(|batch| (batch, read))) });
+        let batches = batches.map_err(external);
+        Ok(Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&self.columns), batches)))
+    }
+}
+
+fn external(error: ViewsError) -> DataFusionError {
+    DataFusionError::External(Box::new(error))
+}
+
+/// An answer on its way. Dropping it closes the connection, which cancels the query at the server.
+struct Read {
+    cursor: BytesCursor,
+    decoder: StreamDecoder,
+    rest: Buffer,
+    view: &'static str,
+    columns: SchemaRef,
+}
+
+impl Read {
+    fn new(views: &Views, view: &'static str, columns: SchemaRef, sql: &str) -> Result<Self, ViewsError> {
+        let cursor = views.arrow(sql)?;
+        Ok(Self {
+            cursor,
+            decoder: StreamDecoder::new(),
+            rest: Buffer::from(Vec::<u8>::new()),
+            view,
+            columns,
+        })
+    }
+
+    async fn next(&mut self) -> Result<Option<RecordBatch>, ViewsError> {
+        loop {
+            while !self.rest.is_empty() {
+                match self.decoder.decode(&mut self.rest) {
+                    Ok(Some(batch)) => return self.conform(&batch).map(Some),
+                    Ok(None) => {}
+                    Err(error) => return Err(self.unexpected(&error)),
+                }
+            }
+            match self.cursor.next().await? {
+                Some(bytes) => self.rest = Buffer::from(bytes),
+                None => {
+                    self.decoder.finish().map_err(|error| self.unexpected(&error))?;
+                    return Ok(None);
+                }
+            }
+        }
+    }
+
+    /// Casts what arrived to the declared columns.
+    fn conform(&self, batch: &RecordBatch) -> Result<RecordBatch, ViewsError> {
+        let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+        let columns = self.columns.fields().iter().zip(batch.columns());
+        let columns = columns.map(|(field, array)| cast(array, field.data_type())).collect::<Result<_, _>>();
+        columns
+            .and_then(|columns| {
+                RecordBatch::try_new_with_options(Arc::clone(&self.columns), columns, &options)
+            })
+            .map_err(|error| self.unexpected(&error))
+    }
+
+    fn unexpected(&self, error: &arrow::error::ArrowError) -> ViewsError {
+        ViewsError::Answer { view: self.view, what: error.to_string().into() }
+    }
+}

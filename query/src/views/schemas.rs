@@ -1,0 +1,111 @@
+//! The columns of the views, as SQL shows them. Counts are signed, as PostgreSQL clients expect.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+
+/// A view and its columns.
+#[derive(Clone, Debug)]
+pub struct View {
+    /// Its name, in ClickHouse and in SQL.
+    pub name: &'static str,
+    /// Its columns.
+    pub schema: SchemaRef,
+}
+
+/// All views.
+#[must_use]
+pub fn all() -> Vec<View> {
+    let mut views: Vec<View> = ["readings_10s", "readings_1m", "readings_1h", "readings_1d"]
+        .into_iter()
+        .map(|name| View { name, schema: windows() })
+        .collect();
+    views.push(View { name: "anomalies", schema: anomalies() });
+    views.push(View { name: "latest", schema: latest() });
+    views.push(View { name: "machines_scored", schema: machines_scored() });
+    views.push(View { name: "pipeline_positions", schema: pipeline_positions() });
+    views
+}
+
+fn windows() -> SchemaRef {
+    let mut fields =
+        vec![text("machine"), text("sensor"), text("kind"), text("unit"), time("time"), count("count")];
+    let values = ["sum", "avg", "stddev", "min", "max", "first", "last", "p50", "p95", "p99"];
+    fields.extend(values.into_iter().map(number));
+    fields.extend([count("bad"), count("late"), nullable(number("score"))]);
+    Arc::new(Schema::new(fields))
+}
+
+fn anomalies() -> SchemaRef {
+    Arc::new(Schema::new(vec![
+        time("time"),
+        nullable(time("until")),
+        text("machine"),
+        Field::new_list("sensors", Field::new_list_field(DataType::Utf8, true), false),
+        number("score"),
+        number("peak_score"),
+        number("threshold"),
+        text("model"),
+        text("topic"),
+        Field::new("partition", DataType::Int32, false),
+        count("offset"),
+        text("id"),
+    ]))
+}
+
+fn latest() -> SchemaRef {
+    Arc::new(Schema::new(vec![
+        text("machine"),
+        text("sensor"),
+        text("kind"),
+        text("unit"),
+        time("time"),
+        nullable(number("value")),
+        nullable(text("text")),
+        Field::new("quality", DataType::UInt32, false),
+        nullable(number("score")),
+    ]))
+}
+
+fn machines_scored() -> SchemaRef {
+    Arc::new(Schema::new(vec![
+        text("machine"),
+        text("model"),
+        count("rows"),
+        number("threshold"),
+        time("since"),
+    ]))
+}
+
+fn pipeline_positions() -> SchemaRef {
+    Arc::new(Schema::new(vec![
+        text("topic"),
+        Field::new("partition", DataType::Int32, false),
+        count("position"),
+        count("received"),
+        count("end_offset"),
+        count("readings"),
+        count("late"),
+        time("updated"),
+    ]))
+}
+
+fn text(name: &str) -> Field {
+    Field::new(name, DataType::Utf8, false)
+}
+
+fn number(name: &str) -> Field {
+    Field::new(name, DataType::Float64, false)
+}
+
+fn count(name: &str) -> Field {
+    Field::new(name, DataType::Int64, false)
+}
+
+fn time(name: &str) -> Field {
+    Field::new(name, DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())), false)
+}
+
+fn nullable(field: Field) -> Field {
+    field.with_nullable(true)
+}

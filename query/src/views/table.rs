@@ -1,0 +1,80 @@
+//! A view as a table: projection, filters and limit go into its SQL.
+
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::{Result, project_schema};
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
+use datafusion::physical_plan::ExecutionPlan;
+
+use super::client::Views;
+use super::scan::ViewScan;
+use super::schemas::View;
+use super::translate;
+
+/// One view.
+#[derive(Debug)]
+pub struct ViewTable {
+    views: Views,
+    view: View,
+}
+
+impl ViewTable {
+    /// The table of `view`.
+    #[must_use]
+    pub fn new(views: Views, view: View) -> Self {
+        Self { views, view }
+    }
+
+    /// The SQL that reads these columns, rows and no more than `limit` of them.
+    #[must_use]
+    pub fn sql(&self, columns: &SchemaRef, filters: &[Expr], limit: Option<usize>) -> String {
+        let names: Vec<String> =
+            columns.fields().iter().map(|field| translate::identifier(field.name())).collect();
+        // A count needs rows but no column.
+        let names = if names.is_empty() { "toUInt8(1) AS present".to_owned() } else { names.join(", ") };
+        let mut sql = format!("SELECT {names} FROM {}", self.views.path(self.view.name));
+        let filters: Vec<String> =
+            filters.iter().filter_map(|filter| translate::filter(filter, &self.view.schema)).collect();
+        if !filters.is_empty() {
+            sql += &format!(" WHERE {}", filters.join(" AND "));
+        }
+        if let Some(limit) = limit {
+            sql += &format!(" LIMIT {limit}");
+        }
+        sql
+    }
+}
+
+#[async_trait]
+impl TableProvider for ViewTable {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.view.schema)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::View
+    }
+
+    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
+        let can = |filter: &&Expr| match translate::filter(filter, &self.view.schema) {
+            Some(_) => TableProviderFilterPushDown::Exact,
+            None => TableProviderFilterPushDown::Unsupported,
+        };
+        Ok(filters.iter().map(can).collect())
+    }
+
+    async fn scan(
+        &self,
+        _state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let columns = project_schema(&self.view.schema, projection)?;
+        let sql = self.sql(&columns, filters, limit);
+        Ok(Arc::new(ViewScan::new(self.views.clone(), self.view.name, columns, sql)))
+    }
+}
