@@ -52,7 +52,7 @@ impl Default for Config {
 }
 
 /// `[kafka]`: besides `brokers`, any librdkafka property.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Kafka {
     /// `host:port[,host:port]`; empty where `up` runs its own.
@@ -60,12 +60,6 @@ pub struct Kafka {
     /// librdkafka properties, by their own names.
     #[serde(flatten)]
     pub properties: BTreeMap<String, toml::Value>,
-}
-
-impl Default for Kafka {
-    fn default() -> Self {
-        Self { brokers: String::new(), properties: BTreeMap::new() }
-    }
 }
 
 impl Kafka {

@@ -68,6 +68,7 @@ impl ClickHouse {
         fs::create_dir_all(&logs)?;
         let config = CONFIG
             .replace("LOGS", &logs.display().to_string())
+            .replace("CONFIG", &self.mark())
             .replace("MEMORY_BYTES", &MEMORY_BYTES_MAX.to_string())
             .replace("PASSWORD_SHA256", &hex::encode(Sha256::digest(self.password()?)))
             .replace("USER", USER);

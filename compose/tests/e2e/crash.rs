@@ -44,13 +44,13 @@ fn five_kills_under_load_lose_and_double_nothing() {
         .wait_number("select cast(sum(count) as bigint) from readings_1d", "all in views", |n| n >= produced);
     let archive = "select count(*), count(distinct value), cast(sum(value) as bigint) from readings";
     let sum = produced * (produced - 1) / 2;
-    assert_eq!(stack.rows(archive), [[produced, produced, sum].map(Into::into)]);
+    assert_eq!(stack.rows(archive), [[produced, produced, sum].map(serde_json::Value::from)]);
     for view in ["readings_10s", "readings_1m", "readings_1h", "readings_1d"] {
         let sql = format!("select cast(sum(count) as bigint), cast(sum(sum) as bigint) from {view}");
-        assert_eq!(stack.rows(&sql), [[produced, sum].map(Into::into)], "{view}");
+        assert_eq!(stack.rows(&sql), [[produced, sum].map(serde_json::Value::from)], "{view}");
     }
     let records = "select count(*), count(distinct topic || partition || '-' || \"offset\") from records";
-    assert_eq!(stack.rows(records), [[produced, produced].map(Into::into)]);
+    assert_eq!(stack.rows(records), [[produced, produced].map(serde_json::Value::from)]);
     assert!(stack.stop().success(), "{}", stack.log());
     assert!(!stack.data().join("endpoints.json").exists());
 }

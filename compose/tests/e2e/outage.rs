@@ -40,7 +40,7 @@ fn the_archive_goes_on_while_clickhouse_stands_still() {
     let sum = third * (third - 1) / 2;
     for view in ["readings_10s", "readings_1m", "readings_1h", "readings_1d"] {
         let sql = format!("select cast(sum(count) as bigint), cast(sum(sum) as bigint) from {view}");
-        assert_eq!(stack.rows(&sql), [[third, sum].map(Into::into)], "{view}");
+        assert_eq!(stack.rows(&sql), [[third, sum].map(serde_json::Value::from)], "{view}");
     }
 }
 

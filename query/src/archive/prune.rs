@@ -10,7 +10,7 @@ use datafusion::catalog::Session;
 use datafusion::common::pruning::PruningStatistics;
 use datafusion::common::{Column, DFSchema, Result, ScalarValue};
 use datafusion::logical_expr::{Expr, utils::conjunction};
-use datafusion::physical_optimizer::pruning::PruningPredicate;
+use datafusion::physical_optimizer::pruning::PruningPredicateBuilder;
 use stillwell_schema::paths::FileKind;
 
 use super::catalogue::Commit;
@@ -26,7 +26,7 @@ pub(crate) fn prune(
     let Some(filter) = conjunction(filters.iter().cloned()) else { return Ok(commits) };
     let columns = DFSchema::try_from(Arc::clone(schema))?;
     let filter = state.create_physical_expr(filter, &columns)?;
-    let predicate = PruningPredicate::try_new(filter, Arc::clone(schema))?;
+    let predicate = PruningPredicateBuilder::new().with_file_schema(Arc::clone(schema)).try_build(filter)?;
     let keep = predicate.prune(&Entries { kind, commits: &commits })?;
     Ok(commits.into_iter().zip(keep).filter_map(|(commit, keep)| keep.then_some(commit)).collect())
 }

@@ -45,7 +45,8 @@ impl QueryPlanner for CappedPlanner {
         session: &dyn Session,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let started = Instant::now();
-        let planned = DefaultPhysicalPlanner::default().create_physical_plan(plan, session);
+        let planner = DefaultPhysicalPlanner::default();
+        let planned = planner.create_physical_plan(plan, session);
         let Ok(input) = tokio::time::timeout(self.time, planned).await else { return Err(up(self.time)) };
         Ok(Arc::new(Deadline { input: input?, time: self.time, ends: started + self.time }))
     }
