@@ -4,7 +4,6 @@
 mod crash;
 mod malformed;
 mod outage;
-mod plant;
 mod producer;
 mod recordings;
 mod stack;

@@ -7,11 +7,11 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 
 /// Produces to the topic `readings`, idempotently, through broker restarts.
-pub struct Producer(BaseProducer);
+pub(crate) struct Producer(BaseProducer);
 
 impl Producer {
     /// Towards `brokers`.
-    pub fn new(brokers: &str) -> Self {
+    pub(crate) fn new(brokers: &str) -> Self {
         let producer = ClientConfig::new()
             .set("bootstrap.servers", brokers)
             .set("acks", "all")
@@ -25,7 +25,7 @@ impl Producer {
     }
 
     /// Hands one record over; it is sent in the background.
-    pub fn send(&self, key: &str, value: &[u8]) {
+    pub(crate) fn send(&self, key: &str, value: &[u8]) {
         loop {
             match self.0.send(BaseRecord::to("readings").key(key).payload(value)) {
                 Ok(()) => return,
@@ -38,13 +38,13 @@ impl Producer {
     }
 
     /// Waits until all that was sent is acknowledged.
-    pub fn flush(&self) {
+    pub(crate) fn flush(&self) {
         self.0.flush(Duration::from_secs(240)).unwrap();
     }
 }
 
 /// One reading, as a sensor gateway would send it: `n` is its value, and its time in seconds.
-pub fn reading(machine: &str, sensor: &str, n: u64) -> String {
+pub(crate) fn reading(machine: &str, sensor: &str, n: u64) -> String {
     format!(
         r#"{{"machine":"{machine}","sensor":"{sensor}","kind":"flow","unit":"l/s","time":{},"value":{n}}}"#,
         1_795_000_000_000 + n * 1000

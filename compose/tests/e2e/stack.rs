@@ -13,13 +13,13 @@ use serde_json::Value;
 /// The first start may have to fetch the engines.
 const READY_WITHIN: Duration = Duration::from_secs(900);
 /// How long a condition may take to come true on a busy machine.
-pub const SOON: Duration = Duration::from_secs(120);
+pub(crate) const SOON: Duration = Duration::from_secs(120);
 
 /// Two stacks at once would fight for two cores; tests of this binary take turns.
 static TURN: Mutex<()> = Mutex::new(());
 
 /// A stack.
-pub struct Stack {
+pub(crate) struct Stack {
     child: Child,
     endpoints: Value,
     folder: tempfile::TempDir,
@@ -29,7 +29,7 @@ pub struct Stack {
 
 impl Stack {
     /// Starts one with more arguments to `up`, and waits until it is ready.
-    pub fn start(args: &[&str]) -> Self {
+    pub(crate) fn start(args: &[&str]) -> Self {
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let folder = tempfile::tempdir().unwrap();
         let args: Vec<String> = args.iter().map(|&arg| arg.to_owned()).collect();
@@ -40,29 +40,29 @@ impl Stack {
     }
 
     /// The data folder.
-    pub fn data(&self) -> PathBuf {
+    pub(crate) fn data(&self) -> PathBuf {
         self.folder.path().join("data")
     }
 
     /// One of the endpoints.
-    pub fn endpoint(&self, key: &str) -> &str {
+    pub(crate) fn endpoint(&self, key: &str) -> &str {
         self.endpoints[key].as_str().unwrap_or_else(|| panic!("endpoint {key} in {}", self.endpoints))
     }
 
     /// Kills `up` itself, and nothing else, the hard way.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
     /// Starts it again on the same folder.
-    pub fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         self.child = spawn(self.folder.path(), &self.args);
         self.wait_ready();
     }
 
     /// Stops it as a user would, and gives its exit status.
-    pub fn stop(&mut self) -> ExitStatus {
+    pub(crate) fn stop(&mut self) -> ExitStatus {
         signal(self.child.id(), "TERM");
         let until = Instant::now() + SOON;
         loop {
@@ -75,13 +75,13 @@ impl Stack {
     }
 
     /// What `up` has printed.
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         let log = fs::read_to_string(self.folder.path().join("up.log")).unwrap_or_default();
         log.chars().rev().take(6000).collect::<Vec<_>>().into_iter().rev().collect()
     }
 
     /// Runs another command of the binary against this stack.
-    pub fn run(&self, args: &[&str]) -> Output {
+    pub(crate) fn run(&self, args: &[&str]) -> Output {
         Command::new(env!("CARGO_BIN_EXE_stillwell"))
             .args(args)
             .arg("--data")
@@ -92,12 +92,12 @@ impl Stack {
     }
 
     /// The rows of a query over HTTP.
-    pub fn rows(&self, sql: &str) -> Vec<Vec<Value>> {
+    pub(crate) fn rows(&self, sql: &str) -> Vec<Vec<Value>> {
         self.try_rows(sql).unwrap_or_else(|error| panic!("{sql}: {error}\n{}", self.log()))
     }
 
     /// The rows, or what went wrong.
-    pub fn try_rows(&self, sql: &str) -> Result<Vec<Vec<Value>>, String> {
+    pub(crate) fn try_rows(&self, sql: &str) -> Result<Vec<Vec<Value>>, String> {
         let body = serde_json::json!({ "sql": sql, "max_rows": 100_000 }).to_string();
         let (status, answer) = self.http("POST", "/v1/sql", &body)?;
         let answer: Value = serde_json::from_str(&answer).map_err(|e| format!("{e}: {answer}"))?;
@@ -108,13 +108,13 @@ impl Stack {
     }
 
     /// One number.
-    pub fn number(&self, sql: &str) -> i64 {
+    pub(crate) fn number(&self, sql: &str) -> i64 {
         let rows = self.rows(sql);
         rows[0][0].as_i64().unwrap_or_else(|| panic!("{sql}: {rows:?}"))
     }
 
     /// Waits until a query gives one number that `accept`s; only readers' answers are asked.
-    pub fn wait_number(&self, sql: &str, what: &str, accept: impl Fn(i64) -> bool) -> i64 {
+    pub(crate) fn wait_number(&self, sql: &str, what: &str, accept: impl Fn(i64) -> bool) -> i64 {
         let until = Instant::now() + SOON;
         loop {
             let rows = self.try_rows(sql);
@@ -129,7 +129,7 @@ impl Stack {
     }
 
     /// Status and body of a request.
-    pub fn http(&self, method: &str, path: &str, body: &str) -> Result<(u16, String), String> {
+    pub(crate) fn http(&self, method: &str, path: &str, body: &str) -> Result<(u16, String), String> {
         let base = self.endpoint("http").trim_start_matches("http://").trim_end_matches('/').to_owned();
         let ask = || -> std::io::Result<String> {
             let mut stream = TcpStream::connect(&base)?;
@@ -184,7 +184,7 @@ impl Drop for Stack {
 }
 
 /// Sends a signal to one process.
-pub fn signal(pid: u32, name: &str) {
+pub(crate) fn signal(pid: u32, name: &str) {
     let status = Command::new("kill").arg(format!("-{name}")).arg(pid.to_string()).status().unwrap();
     assert!(status.success(), "kill -{name} {pid}");
 }

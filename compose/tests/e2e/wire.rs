@@ -20,13 +20,13 @@ fn every_door_answers_and_none_writes() {
     assert_eq!(stack.rows(both)[0][1], 100, "archive and views in one statement");
 
     let answer =
-        text(psql(&stack, &["-Atc", "select machine, count(*), max(value) from readings group by 1"]));
-    assert_eq!(answer.trim(), "press-07|100|99");
+        text(psql(&stack, &["-Atc", "select machine, count(*), sum(\"index\") from readings group by 1"]));
+    assert_eq!(answer.trim(), "press-07|100|0");
     let answer = text(psql(&stack, &["-Atc", "select sum(count) from readings_1h"]));
     assert_eq!(answer.trim(), "100");
-    let tables = text(psql(&stack, &["-c", "\\dt"]));
+    let tables = text(psql(&stack, &["-c", "\\d"]));
     for table in ["readings", "records", "dead_letters", "readings_10s", "anomalies", "latest"] {
-        assert!(tables.contains(table), "\\dt shows no {table}:\n{tables}");
+        assert!(tables.contains(table), "\\d shows no {table}:\n{tables}");
     }
 
     for write in [
