@@ -194,7 +194,8 @@ fn verify(stored: &Stored) -> Result<(), EntryError> {
 fn fixed<const N: usize>(text: &str) -> Result<[u8; N], EntryError> {
     let mut out = [0; N];
     hex::decode_to_slice(text, &mut out).map_err(|_| EntryError::Signature)?;
-    Ok(out)
+    // One spelling only: upper-case digits would be another object that says the same.
+    if hex::encode(out) == text { Ok(out) } else { Err(EntryError::NotCanonical) }
 }
 
 impl Head {
