@@ -25,7 +25,30 @@ macro_rules! assets {
     };
 }
 
-const ASSETS: &[(&str, &[u8])] = assets!["index.html", "app.js", "style.css"];
+const ASSETS: &[(&str, &[u8])] = assets![
+    "index.html",
+    "app.js",
+    "style.css",
+    "favicon.svg",
+    "anomalies.js",
+    "api.js",
+    "chart.js",
+    "console.js",
+    "dom.js",
+    "format.js",
+    "gestures.js",
+    "machine.js",
+    "machines.js",
+    "pipeline.js",
+    "plant.js",
+    "scale.js",
+    "sensors.js",
+    "series.js",
+    "theme.js",
+    "tiles.js",
+    "tooltip.js",
+    "trace.js",
+];
 
 pub(super) async fn index() -> Response {
     serve("index.html")
