@@ -1,7 +1,7 @@
 //! Scores rows of one machine by its model.
 //!
-//! A row's residuals, each in units of its normal size, are gathered per sensor (the larger of its channels,
-//! or what standing still counts for), over the sensors by the mean of fourth powers, which lies between mean
+//! A row's residuals, each in units of its normal size, are gathered per sensor (the larger of its channels',
+//! of the distance to its frozen reference and of what standing still counts for), over the sensors by the mean of fourth powers, which lies between mean
 //! and maximum, and over time by an exponentially weighted mean.
 
 use crate::alarm::{Alarm, AlarmState};
@@ -16,7 +16,7 @@ const BLOCK: usize = 32;
 /// A call of few rows is padded to so many only.
 const SMALL_BATCH: usize = 8;
 /// Weight of a row's own score in the smoothed one.
-const SMOOTH: f32 = 0.3;
+const SMOOTH: f32 = 0.2;
 /// No sensor counts for more.
 const RESIDUAL_MAX: f32 = 30.0;
 /// Sensors named with an anomaly.
@@ -181,18 +181,17 @@ impl Model {
     pub(crate) fn by_sensor(&self, seen: &[f32], given: &[f32], stalled: &[f32]) -> Vec<f32> {
         let mut all = Vec::with_capacity(stalled.len());
         for (sensor, &stalled) in stalled.iter().enumerate() {
-            let mut most = if stalled > 0.0 { stalled } else { f32::NAN };
+            // Far out counts also where the network has learnt to give it back.
+            let mut most = seen[sensor * CHANNELS].abs();
+            if stalled > 0.0 {
+                most = most.max(stalled);
+            }
             for channel in sensor * CHANNELS..(sensor + 1) * CHANNELS {
                 // The maximum of a number and none is the number.
                 most = most.max((seen[channel] - given[channel]).abs() / self.parts.residuals[channel]);
             }
-            all.push(most.min(RESIDUAL_MAX));
-        }
-        // `min` of none is the bound: what is missing stays missing.
-        for (sensor, count) in all.iter_mut().enumerate() {
-            if seen[sensor * CHANNELS].is_nan() && stalled[sensor] <= 0.0 {
-                *count = f32::NAN;
-            }
+            // `min` of a missing value would be the bound.
+            all.push(if most.is_nan() { most } else { most.min(RESIDUAL_MAX) });
         }
         all
     }
