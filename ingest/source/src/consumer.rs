@@ -1,11 +1,19 @@
 //! Polls Kafka and hands each partition's records to its lane.
 //!
-//! One OS thread polls; it never waits for a stage but in a rebalance. Reading order: [`client`] makes the
-//! Kafka client and takes note of rebalances; [`poll`] is the thread's loop; [`lanes`] opens, feeds and closes
-//! lanes; [`feed`] cuts one lane's records into chunks; [`watermarks`] looks at the log's ends from aside.
+//! One OS thread polls; it waits for a stage only where a lane is taken away, and for a moment where no other
+//! lane could go on either. Reading order: [`client`] makes the Kafka client and takes note of rebalances;
+//! [`poll`] is the thread's loop; [`lanes`] opens, feeds and closes lanes, each in its [`slot`]; [`lookup`]
+//! finds where one starts; [`feed`] cuts its records into chunks and [`held`] keeps those that the stage has no
+//! room for; [`watermarks`] looks at the logs' ends from aside.
 //!
 //! What the protocol needs is not left to the user's properties: no automatic commit or reset, checked CRCs,
 //! committed records only, cooperative rebalancing ([`client::PROTOCOL`]).
+//!
+//! A killed process' partitions come back to the group after `session.timeout.ms`. With the property
+//! `group.instance.id` (one per process, the same at each start) a process that is started again within that
+//! time takes its partitions over at once; such a member does not leave the group when it stops, so the others
+//! get its partitions only after that time. Of two processes with one id the older ends with
+//! [`ConsumerError::Fenced`].
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,8 +28,11 @@ use crate::settings::{KafkaSettings, TopicSettings};
 
 mod client;
 mod feed;
+mod held;
 mod lanes;
+mod lookup;
 mod poll;
+mod slot;
 mod watermarks;
 
 /// How a stage consumes.
@@ -52,6 +63,17 @@ pub enum ConsumerError {
     /// A property that the protocol needs was set by the user.
     #[error("[kafka] {0} is fixed by the commit protocol; remove it from the config")]
     FixedProperty(String),
+    /// Another process took this one's place in the group.
+    #[error("another process reads with the same [kafka] group.instance.id; give each process its own")]
+    Fenced,
+    /// librdkafka cannot go on; a new client may.
+    #[error("kafka consumer: {code}: {reason}")]
+    Fatal {
+        /// What happened.
+        code: rdkafka::types::RDKafkaErrorCode,
+        /// In librdkafka's words.
+        reason: String,
+    },
     /// The polling thread could not be started.
     #[error("cannot start the polling thread: {0}")]
     Thread(#[from] std::io::Error),

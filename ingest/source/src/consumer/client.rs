@@ -1,14 +1,16 @@
 //! The Kafka client and its rebalances.
 
 use std::collections::VecDeque;
+use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{ClientConfig, ClientContext, TopicPartitionList};
+use stillwell_schema::{Offset, TopicPartition};
 
 use super::{ConsumerError, ConsumerSettings};
 
@@ -32,13 +34,34 @@ const DEFAULTS: &[(&str, &str)] = &[
     ("topic.metadata.refresh.interval.ms", "30000"),
     ("reconnect.backoff.max.ms", "1000"),
     ("fetch.wait.max.ms", "50"),
-    // What librdkafka may hold ahead of us: enough for full speed, and part of the memory promise.
-    ("queued.max.messages.kbytes", "32768"),
+    // What librdkafka may hold ahead of us, over all partitions: enough for full speed, and part of the
+    // memory promise. A partition that found this queue full asks again after the backoff, which is a second
+    // unless it is set and would then be the limit of the speed.
+    ("queued.max.messages.kbytes", "16384"),
+    ("fetch.queue.backoff.ms", "20"),
     ("fetch.max.bytes", "16777216"),
     ("max.partition.fetch.bytes", "2097152"),
 ];
 
 pub(super) type Client = BaseConsumer<Context>;
+
+/// The group's consumer for as long as it polls. Closing it polls on until its partitions are given up, so
+/// whichever way the polling ends, a panic included, rebalances must be answered on the spot by then.
+pub(super) struct Member(pub(super) Client);
+
+impl Deref for Member {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        &self.0
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        self.0.context().closing.store(true, Ordering::Release);
+    }
+}
 
 /// A rebalance that waits for the polling thread.
 #[derive(Debug)]
@@ -47,7 +70,9 @@ pub(super) enum Rebalance {
     Revoke(Vec<(String, i32)>),
 }
 
-/// Takes note of rebalances; the polling thread answers them.
+/// Takes note of rebalances; the polling thread answers them after the poll that brought them. librdkafka
+/// waits for the answer as long as `max.poll.interval.ms` allows, heartbeats go on, and no other rebalance
+/// comes before it.
 #[derive(Default)]
 pub(super) struct Context {
     pending: Mutex<VecDeque<Rebalance>>,
@@ -91,10 +116,6 @@ impl Context {
     pub(super) fn next_rebalance(&self) -> Option<Rebalance> {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
     }
-
-    pub(super) fn close(&self) {
-        self.closing.store(true, Ordering::Release);
-    }
 }
 
 /// Makes the group's consumer.
@@ -120,4 +141,118 @@ pub(super) fn config(settings: &ConsumerSettings) -> Result<ClientConfig, Consum
     }
     config.set("bootstrap.servers", &settings.kafka.brokers).set("group.id", &settings.group);
     Ok(config)
+}
+
+/// Assigns a partition to the client from offset `at` on.
+pub(super) fn enter(client: &Client, id: &TopicPartition, at: Offset) -> KafkaResult<()> {
+    // librdkafka keeps a pause beyond the assignment in which it was made.
+    client.resume(&list_of(id))?;
+    let mut list = TopicPartitionList::new();
+    list.add_partition_offset(&id.topic, id.partition, rdkafka::Offset::Offset(at.0))?;
+    client.incremental_assign(&list)
+}
+
+/// Takes partitions from the client. One that it does not have (its lane is closed) would make it refuse all
+/// and leave the group waiting for an answer, so only those are named that it has.
+pub(super) fn give_up(client: &Client, partitions: &[(String, i32)]) -> KafkaResult<()> {
+    let assigned = client.assignment()?;
+    let mut list = TopicPartitionList::new();
+    for (topic, partition) in partitions {
+        if assigned.find_partition(topic, *partition).is_some() {
+            list.add_partition(topic, *partition);
+        }
+    }
+    client.incremental_unassign(&list)
+}
+
+pub(super) fn list_of(id: &TopicPartition) -> TopicPartitionList {
+    let mut list = TopicPartitionList::new();
+    list.add_partition(&id.topic, id.partition);
+    list
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use rdkafka::Message;
+    use rdkafka::mocking::MockCluster;
+    use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+    use stillwell_schema::health::Board;
+
+    use super::*;
+    use crate::settings::KafkaSettings;
+
+    fn settings(key: &str, value: &str) -> ConsumerSettings {
+        ConsumerSettings {
+            kafka: KafkaSettings {
+                brokers: "localhost:1".to_owned(),
+                properties: [(key.to_owned(), value.to_owned())].into(),
+            },
+            topics: Vec::new(),
+            group: "group".to_owned(),
+            stage: "ingest",
+            chunk_bytes: 1,
+            chunk_age: Duration::ZERO,
+            board: Board::default(),
+        }
+    }
+
+    #[test]
+    fn users_change_defaults_but_not_the_protocol() {
+        let config_of = |key, value| config(&settings(key, value));
+        assert_eq!(config_of("session.timeout.ms", "9000").unwrap().get("session.timeout.ms"), Some("9000"));
+        assert!(config_of("auto.offset.reset", "error").is_ok());
+        for (key, value) in [("auto.offset.reset", "latest"), ("group.id", "other")] {
+            assert!(
+                matches!(config_of(key, value), Err(ConsumerError::FixedProperty(found)) if found == key)
+            );
+        }
+    }
+
+    #[test]
+    fn librdkafka_takes_the_properties_and_a_static_member() {
+        let client = connect(&settings("group.instance.id", "hall-3")).unwrap();
+        drop(Member(client));
+    }
+
+    /// Polls until the group has given the partitions out.
+    fn join(member: &Client) {
+        for _ in 0..300 {
+            let _ = member.poll(Duration::from_millis(100));
+            if let Some(Rebalance::Assign(partitions)) = member.context().next_rebalance() {
+                assert_eq!(partitions.len(), 2);
+                return member.incremental_assign(&TopicPartitionList::new()).unwrap();
+            }
+        }
+        panic!("no assignment");
+    }
+
+    /// librdkafka keeps a pause when a partition is taken away, and refuses to take away any of several
+    /// partitions where one was not assigned.
+    #[test]
+    fn a_partition_paused_and_given_up_flows_when_it_comes_back() {
+        let cluster = MockCluster::new(1).unwrap();
+        cluster.create_topic("t", 2, 1).unwrap();
+        let mut settings = settings("client.id", "test");
+        settings.kafka.brokers = cluster.bootstrap_servers();
+        let producer: BaseProducer =
+            ClientConfig::new().set("bootstrap.servers", cluster.bootstrap_servers()).create().unwrap();
+        for value in ["first", "second"] {
+            producer.send(BaseRecord::<(), str>::to("t").partition(0).payload(value)).unwrap();
+        }
+        producer.flush(Duration::from_secs(30)).unwrap();
+        let member = Member(connect(&settings).unwrap());
+        member.subscribe(&["t"]).unwrap();
+        join(&member);
+        let id = TopicPartition::new("t", 0);
+        enter(&member, &id, Offset(0)).unwrap();
+        member.pause(&list_of(&id)).unwrap();
+        give_up(&member, &[("t".to_owned(), 0), ("t".to_owned(), 1)]).unwrap();
+        assert_eq!(member.assignment().unwrap().count(), 0);
+        enter(&member, &id, Offset(1)).unwrap();
+        let record = (0..300).find_map(|_| member.poll(Duration::from_millis(100)));
+        let record = record.expect("the partition flows").unwrap();
+        assert_eq!((record.offset(), record.payload()), (1, Some(&b"second"[..])));
+    }
 }

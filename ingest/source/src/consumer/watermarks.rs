@@ -1,11 +1,10 @@
 //! Looks at the ends of the logs from aside, so that lag is known without disturbing the polling.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use metrics::gauge;
-use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use stillwell_schema::TopicPartition;
 use tokio_util::sync::CancellationToken;
@@ -26,18 +25,28 @@ pub(super) struct Watched {
 /// The lanes that are watched now.
 pub(super) type Watchlist = Arc<Mutex<Vec<Watched>>>;
 
+/// What the watch shows to the polling thread.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Watch {
+    /// The lanes that are watched now.
+    pub(super) lanes: Watchlist,
+    /// How often Kafka has answered.
+    pub(super) answers: Arc<AtomicU64>,
+}
+
 /// Watches on a thread of its own until `stop`.
-pub(super) fn watch(config: &ClientConfig, stage: &'static str, list: Watchlist, stop: CancellationToken) {
-    let mut config = config.clone();
-    config.remove("group.instance.id");
+pub(super) fn watch(
+    client: Arc<BaseConsumer>,
+    (stage, topic): (&'static str, String),
+    watch: Watch,
+    stop: CancellationToken,
+) {
     let thread = std::thread::Builder::new().name(format!("ends-{stage}"));
     let spawned = thread.spawn(move || {
-        let client: BaseConsumer = match config.create() {
-            Ok(client) => client,
-            Err(error) => return tracing::warn!(%error, stage, "the logs' ends are not watched"),
-        };
         while !stop.is_cancelled() {
-            look(&client, stage, &list, &stop);
+            look(&client, stage, &topic, &watch, &stop);
+            // Errors pile up in the client unless they are fetched; the polling thread has its own.
+            while client.poll(Duration::ZERO).is_some() {}
             std::thread::sleep(EVERY);
         }
     });
@@ -46,13 +55,17 @@ pub(super) fn watch(config: &ClientConfig, stage: &'static str, list: Watchlist,
     }
 }
 
-fn look(client: &BaseConsumer, stage: &'static str, list: &Watchlist, stop: &CancellationToken) {
-    let watched = list.lock().unwrap_or_else(PoisonError::into_inner).clone();
+fn look(client: &BaseConsumer, stage: &'static str, topic: &str, watch: &Watch, stop: &CancellationToken) {
+    let watched = watch.lanes.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    if watched.is_empty() && client.fetch_metadata(Some(topic), WITHIN).is_ok() {
+        watch.answers.fetch_add(1, Ordering::Relaxed);
+    }
     for Watched { lane, end, received } in watched {
         if stop.is_cancelled() {
             return;
         }
         let Ok((_, high)) = client.fetch_watermarks(&lane.topic, lane.partition, WITHIN) else { continue };
+        watch.answers.fetch_add(1, Ordering::Relaxed);
         end.store(high, Ordering::Relaxed);
         let received = received.load(Ordering::Relaxed);
         let (topic, partition) = (lane.topic.to_string(), lane.partition.to_string());
