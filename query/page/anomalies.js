@@ -7,12 +7,11 @@ import { now } from "./api.js";
 import { link } from "./machines.js";
 
 const RECENT = 9;
-let recent, recentEmpty, body, table, empty, find, foot, onlyOpen;
+let recent, body, table, empty, find, foot, onlyOpen;
 
 export function init() {
-  recent = h("ol", { class: "events" });
-  recentEmpty = h("p", { class: "empty" });
-  $("recent").append(h("div", { class: "head" }, h("h2", { id: "recent-title", text: "Latest anomalies" }), h("a", { class: "more", href: "#/anomalies", text: "All" })), recent, recentEmpty);
+  recent = eventList("recent", "Latest anomalies", RECENT);
+  $("recent").replaceWith(recent.node);
 
   find = h("input", { type: "search", placeholder: "Machine or sensor", "aria-label": "Find by machine or sensor", autocomplete: "off", on: { input: update } });
   onlyOpen = h("input", { type: "checkbox", on: { change: update } });
@@ -23,6 +22,21 @@ export function init() {
   foot = h("p", { class: "foot", hidden: true });
   $("view-anomalies").append(h("section", { class: "panel" },
     h("div", { class: "head" }, h("h1", { text: "Anomalies" }), h("label", { class: "check" }, onlyOpen, " Only ongoing"), find), table, empty, foot));
+}
+
+/** A short list of events in a panel of its own. */
+export function eventList(id, title, most) {
+  const list = h("ol", { class: "events" });
+  const none = h("p", { class: "empty" });
+  const head = h("div", { class: "head" }, h("h2", { id: `${id}-title`, text: title }), h("a", { class: "more", href: "#/anomalies", text: "All" }));
+  return {
+    node: h("section", { class: "panel", id, "aria-labelledby": `${id}-title` }, head, list, none),
+    show(events, nothing) {
+      sync(list, events.slice(0, most), (one) => one.id, entry, (node, one) => node.show(one));
+      none.hidden = events.length > 0;
+      text(none, nothing);
+    },
+  };
 }
 
 /** The chart at that moment, with room on both sides. */
@@ -45,9 +59,7 @@ export function update() {
   const all = plant.anomalies;
   const problem = plant.errors.anomalies;
   const nothing = all ? "No anomaly so far." : problem ? `Anomalies cannot be read: ${problem.message}` : "Reading the anomalies…";
-  sync(recent, (all ?? []).slice(0, RECENT), (one) => one.id, entry, (node, one) => node.show(one));
-  recentEmpty.hidden = Boolean(all?.length);
-  text(recentEmpty, nothing);
+  recent.show(all ?? [], nothing);
   if ($("view-anomalies").hidden) return;
   const wanted = find.value.trim().toLowerCase();
   const shown = (all ?? []).filter((one) => (!onlyOpen.checked || one.until === null)

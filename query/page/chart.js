@@ -2,6 +2,7 @@
 
 import { valueTicks, tickLabel, timeTicks } from "./scale.js";
 import { trace, nearest } from "./trace.js";
+import { value } from "./format.js";
 
 const LEFT = 62, RIGHT = 14, TOP = 20, AXIS = 26, GAP = 24, SCORE = 84;
 const FONT = "11px system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif";
@@ -33,9 +34,10 @@ export class Chart {
     });
   }
 
-  static height(panels, narrow) {
+  /** Fills the screen below the header where there is room, and scrolls where there is not. */
+  static height(panels, narrow, screen) {
     const each = panels <= 1 ? (narrow ? 230 : 320) : panels === 2 ? 210 : 165;
-    return TOP + Math.max(1, panels) * (each + GAP) + SCORE + AXIS;
+    return Math.max(TOP + Math.max(1, panels) * (each + GAP) + SCORE + AXIS, narrow ? 0 : Math.min(screen - 236, 900));
   }
 
   get plot() {
@@ -157,7 +159,7 @@ export class Chart {
   drawScore(box) {
     const { ctx, colour, threshold } = this;
     const scores = this.data?.scores ?? [];
-    this.title("Anomaly score", threshold ? `threshold ${tickLabel(threshold, threshold / 100)}` : "", box, colour("score"));
+    this.title("Anomaly score", threshold ? `threshold ${value(threshold, 3)}` : "", box, colour("score"));
     if (scores.length === 0) return this.words(this.data ? "no score in this range" : "", box);
     const top = Math.max(...scores.map((p) => p.v), (threshold ?? 0) * 1.25) * 1.05 || 1;
     const y = (v) => box.bottom - (v / top) * (box.bottom - box.top);

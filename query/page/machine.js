@@ -8,6 +8,7 @@ import { scoreBar } from "./machines.js";
 import { Chart } from "./chart.js";
 import { attach } from "./gestures.js";
 import { series, beginning, stepFor } from "./series.js";
+import { eventList } from "./anomalies.js";
 import { tooltip } from "./tooltip.js";
 import { sensorTable } from "./sensors.js";
 
@@ -15,8 +16,9 @@ const MINUTE = 60_000;
 const SPANS = [["15m", 15 * MINUTE], ["1h", 60 * MINUTE], ["6h", 360 * MINUTE], ["24h", 1440 * MINUTE], ["7d", 10_080 * MINUTE], ["all", null]];
 const RECENT_MS = 5 * MINUTE;
 const SENSORS_MAX = 4;
+const EVENTS_SHOWN = 8;
 
-let view, chart, tip, sensors, meter, at = null, polls = [];
+let view, chart, tip, sensors, events, meter, at = null, polls = [];
 
 export function init() {
   meter = scoreBar();
@@ -29,10 +31,11 @@ export function init() {
   };
   tip = h("div", { class: "tip", hidden: true });
   sensors = sensorTable(pick, SENSORS_MAX);
+  events = eventList("of-machine", "Anomalies", EVENTS_SHOWN);
   $("view-machine").append(
     h("div", { class: "machine-head" }, h("a", { class: "back", href: "#/", text: "Machines" }), view.title, view.state, meter.node, view.facts),
     h("div", { class: "machine-body" },
-      h("section", { class: "panel sensors", "aria-label": "Sensors" }, sensors.node),
+      h("div", {}, h("section", { class: "panel sensors", "aria-label": "Sensors" }, sensors.node), events.node),
       h("section", { class: "panel chart-panel", "aria-label": "Chart" },
         h("div", { class: "head" }, h("div", { class: "ranges", role: "group", "aria-label": "Range" }, view.spans), view.follow, view.busy, view.label), view.problem,
         h("div", { class: "chart-box" }, view.canvas, tip), view.summary,
@@ -73,14 +76,17 @@ async function readLatest(signal) {
   if (mine !== at) return;
   const first = mine.latest === null;
   mine.latest = found.map((row) => ({ ...row, time: millis(row.time) }));
-  if (mine.chosen.length === 0 && mine.latest.length > 0) mine.chosen = [suggested()];
+  if (mine.chosen.length === 0 && mine.latest.length > 0) {
+    const open = await rows("SELECT sensors FROM anomalies WHERE machine = $1 AND until IS NULL ORDER BY time DESC LIMIT 1", [mine.name], { signal }).catch(() => []);
+    if (mine !== at) return;
+    if (mine.chosen.length === 0) mine.chosen = [suggested(open[0]?.sensors[0])];
+  }
   update();
   if (first) begin();
 }
 
 /** What to look at first: the sensor that an open anomaly blames most, else the first with numbers. */
-function suggested() {
-  const open = plant.anomalies?.find((one) => one.machine === at.name && one.until === null)?.sensors[0];
+function suggested(open) {
   const names = at.latest.filter((one) => one.value !== null).map((one) => one.sensor).sort();
   return at.latest.some((one) => one.sensor === open) ? open : names[0] ?? at.latest[0].sensor;
 }
@@ -210,13 +216,15 @@ export function update() {
   if (at.latest?.length === 0) facts.push("No reading of this machine has arrived.");
   text(view.facts, facts.join("  ·  "));
   if (at.latest) sensors.show(at.latest, at.chosen);
+  const own = plant.anomalies?.filter((one) => one.machine === at.name);
+  events.show(own ?? [], own ? "None of this machine." : "Reading the anomalies…");
 }
 
 function draw() {
   for (const button of view.spans) attr(button, "aria-pressed", button.textContent === at.span);
   attr(view.follow, "aria-pressed", at.live);
   const panels = at.chosen.map((sensor) => ({ sensor, unit: at.latest?.find((one) => one.sensor === sensor)?.unit ?? "", points: at.data?.lines.get(sensor) ?? [] }));
-  const height = `${Chart.height(panels.length, innerWidth < 700)}px`;
+  const height = `${Chart.height(panels.length, innerWidth < 700, innerHeight)}px`;
   if (view.canvas.style.height !== height) view.canvas.style.height = height;
   text(view.label, at.data ? `${at.data.label} · ${spanText(length())}` : "");
   const model = machineOf()?.model;

@@ -32,7 +32,7 @@ export function init() {
     h("button", { type: "button", text: name, on: { click: () => { order = keep("machines", key); update(); } } }));
   body = h("tbody");
   table = h("table", { class: "machines" }, h("thead", {}, h("tr", {},
-    column("name", "Machine"), column("state", "State"), column("score", "Score"), column("sensors", "Sensors", "num"), column("age", "Last reading", "num"))), body);
+    column("name", "Machine"), column("state", "State"), column("score", "Score / threshold"), column("sensors", "Sensors", "num"), column("age", "Last reading", "num"))), body);
   foot = h("p", { class: "foot", hidden: true });
   empty = h("div", { class: "empty", hidden: true });
   $("machines").append(h("div", { class: "head" }, h("h2", { id: "machines-title", text: "Machines" }), chips, find), table, empty, foot);

@@ -32,6 +32,7 @@ export function sensorTable(pick, most) {
     node.show = (one, chosen) => {
       box.checked = chosen.includes(one.sensor);
       attr(button, "aria-pressed", box.checked);
+      attr(node, "data-chosen", box.checked ? "" : null);
       attr(node, "data-bad", one.quality >>> 30 ? "" : null);
       text(number, one.value !== null ? value(one.value) : one.text ?? "–");
       text(unit, one.value !== null && one.unit ? `\u202f${one.unit}` : "");

@@ -34,7 +34,7 @@ export async function series(machine, sensors, from, to, freshest, signal) {
   const newest = raw?.newest ?? -Infinity;
   const archived = raw && newest > -Infinity && Math.min(to, freshest) - newest < ARCHIVE_BEHIND_MS;
   const lines = archived ? raw.lines : windows.lines;
-  return { step, raw: Boolean(archived), label: archived ? "raw readings" : `${interval} windows: mean, least and largest`, lines, scores: windows.scores, marks };
+  return { step, raw: Boolean(archived), label: archived ? "raw readings" : `mean, least and largest of ${interval}`, lines, scores: windows.scores, marks };
 }
 
 function places(sensors, from) {
