@@ -1,10 +1,7 @@
 # Stillwell in a small image. Kafka and ClickHouse are other containers: see compose/compose.yaml.
 
 FROM rust:1.95-bookworm AS build
-# librdkafka, OpenSSL and zstd are built in, from source.
-RUN apt-get update \
- && apt-get install --yes --no-install-recommends cmake make perl pkg-config \
- && rm -rf /var/lib/apt/lists/*
+# librdkafka, OpenSSL and zstd are built in, from source; this image has the C compiler, make and perl for that.
 WORKDIR /src
 COPY . .
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
