@@ -25,14 +25,14 @@ export function init() {
 }
 
 /** A short list of events in a panel of its own. */
-export function eventList(id, title, most) {
+export function eventList(id, title, most, named = true) {
   const list = h("ol", { class: "events" });
   const none = h("p", { class: "empty" });
   const head = h("div", { class: "head" }, h("h2", { id: `${id}-title`, text: title }), h("a", { class: "more", href: "#/anomalies", text: "All" }));
   return {
     node: h("section", { class: "panel", id, "aria-labelledby": `${id}-title` }, head, list, none),
     show(events, nothing) {
-      sync(list, events.slice(0, most), (one) => one.id, entry, (node, one) => node.show(one));
+      sync(list, events.slice(0, most), (one) => one.id, (one) => entry(one, named), (node, one) => node.show(one));
       none.hidden = events.length > 0;
       text(none, nothing);
     },
@@ -72,17 +72,17 @@ export function update() {
   text(foot, `The newest ${count(ANOMALIES_MAX)}; all of them are in the SQL table anomalies.`);
 }
 
-function entry(one) {
+function entry(one, named) {
   const link = h("a", { href: moment(one) });
   const when = h("span", { class: "when" });
   const peak = h("span", { class: "peak" });
   const node = h("li", {}, link);
-  link.append(h("strong", { text: one.machine }), when, h("span", { class: "what", text: sensorsOf(one, 3) }), peak);
+  link.append(h("strong", { text: named ? one.machine : stamp(one.time, now()) }), when, h("span", { class: "what", text: sensorsOf(one, 3) }), peak);
   node.show = (one) => {
     attr(node, "data-open", one.until === null ? "" : null);
     attr(link, "href", moment(one));
-    text(when, one.until === null ? `ongoing, ${span(Math.max(0, now() - one.time))}` : `${ago(one.time, now())}`);
-    text(peak, `${value(one.peak_score / one.threshold, 2)}× threshold${one.until === null ? "" : `, ${lasted(one)}`}`);
+    text(when, one.until === null ? `ongoing, ${span(Math.max(0, now() - one.time))}` : named ? ago(one.time, now()) : lasted(one));
+    text(peak, `${value(one.peak_score / one.threshold, 2)}× threshold${!named || one.until === null ? "" : `, ${lasted(one)}`}`);
   };
   return node;
 }

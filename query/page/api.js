@@ -78,6 +78,7 @@ export function poll(work, every) {
       if (controller || (halted() && task.ran)) return;
       task.ran = true;
       const mine = (controller = new AbortController());
+      const began = performance.now();
       try {
         await work(mine.signal);
         failures = 0;
@@ -88,7 +89,9 @@ export function poll(work, every) {
       if (controller !== mine) return;
       controller = null;
       if (!tasks.has(task)) return;
-      const wait = Math.min(30_000, pause() * 2 ** Math.min(failures, 4));
+      // A question that is hard to answer is asked less often.
+      const took = performance.now() - began;
+      const wait = Math.min(30_000, Math.max(took * 3, pause() * 2 ** Math.min(failures, 4)));
       timer = setTimeout(task.run, wait);
     },
     /** Drops what is under way and asks at once. */

@@ -2,7 +2,7 @@
 
 import { valueTicks, tickLabel, timeTicks } from "./scale.js";
 import { trace, nearest } from "./trace.js";
-import { value } from "./format.js";
+import { date, value } from "./format.js";
 
 const LEFT = 62, RIGHT = 14, TOP = 20, AXIS = 26, GAP = 24, SCORE = 84;
 const FONT = "11px system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif";
@@ -93,7 +93,11 @@ export class Chart {
     const { left, right } = this.plot;
     ctx.textAlign = "center";
     ctx.textBaseline = "top";
-    let free = -Infinity;
+    // The ticks say hours; which day it is stands at their left.
+    const day = this.range.to - this.range.from < 20 * 86_400_000 ? date(this.range.from) : "";
+    ctx.fillStyle = colour("ink-2");
+    ctx.fillText(day, 32, bottom + 8);
+    let free = day ? 64 : -Infinity;
     for (const tick of timeTicks(this.range.from, this.range.to, (right - left) / 88)) {
       const x = Math.round(this.x(tick.t)) + 0.5;
       ctx.strokeStyle = colour(tick.strong ? "grid-2" : "grid");
@@ -199,7 +203,7 @@ export class Chart {
     return Math.max(px * 12, this.data?.raw ? 0 : (this.data?.step ?? 0) * 0.75);
   }
 
-  valueAxis(low, high, y, box, most = Math.max(2, Math.floor((box.bottom - box.top) / 44))) {
+  valueAxis(low, high, y, box, most = Math.max(2, Math.floor((box.bottom - box.top) / 36))) {
     const { ctx, colour } = this;
     const { ticks, step } = valueTicks(low, high, most);
     ctx.textAlign = "right";

@@ -31,7 +31,7 @@ export function init() {
   };
   tip = h("div", { class: "tip", hidden: true });
   sensors = sensorTable(pick, SENSORS_MAX);
-  events = eventList("of-machine", "Anomalies", EVENTS_SHOWN);
+  events = eventList("of-machine", "Anomalies", EVENTS_SHOWN, false);
   $("view-machine").append(
     h("div", { class: "machine-head" }, h("a", { class: "back", href: "#/", text: "Machines" }), view.title, view.state, meter.node, view.facts),
     h("div", { class: "machine-body" },
@@ -49,7 +49,7 @@ export function init() {
 export function open(name, query) {
   close();
   const from = millis(query.get("from")), to = millis(query.get("to"));
-  at = { name, chosen: query.getAll("sensor").slice(0, SENSORS_MAX), range: null, span: query.get("span"), live: false, latest: null, begin: null, data: null, shown: null, home: null };
+  at = { name, chosen: query.getAll("sensor").slice(0, SENSORS_MAX), range: null, span: query.get("span"), live: false, latest: null, begin: null, data: null, home: null, back: null };
   if (from !== null && to !== null && from < to) at.range = { from, to };
   text(view.title, name || "(no name)");
   view.facts.replaceChildren();
@@ -106,7 +106,7 @@ async function choose(name, quiet = false) {
   if (found[1] === null && mine.begin === null) mine.begin = await beginning(mine.name).catch(() => null);
   if (mine !== at || !mine.latest?.length) return;
   mine.live = recent();
-  mine.home = null;
+  mine.home = mine.back = null;
   slide();
   changed(!quiet);
 }
@@ -121,9 +121,7 @@ function slide() {
 
 function setRange(from, to) {
   if (!at?.range) return;
-  at.home ??= at.span ? null : { ...at.range };
-  at.back ??= at.span;
-  // Whoever moves the right edge to now wants to keep it there.
+  at.back = at.span ?? at.back;
   at.live = false;
   at.span = null;
   at.range = { from, to: Math.max(to, from + 1) };
@@ -223,6 +221,7 @@ export function update() {
 function draw() {
   for (const button of view.spans) attr(button, "aria-pressed", button.textContent === at.span);
   attr(view.follow, "aria-pressed", at.live);
+  view.follow.hidden = !at.latest?.length || !recent();
   const panels = at.chosen.map((sensor) => ({ sensor, unit: at.latest?.find((one) => one.sensor === sensor)?.unit ?? "", points: at.data?.lines.get(sensor) ?? [] }));
   const height = `${Chart.height(panels.length, innerWidth < 700, innerHeight)}px`;
   if (view.canvas.style.height !== height) view.canvas.style.height = height;

@@ -39,6 +39,7 @@ export function init() {
 }
 
 export function update() {
+  if ($("view-overview").hidden) return;
   const all = plant.machines;
   if (!all) {
     blank(plant.errors.machines ? [`Machines cannot be read: ${plant.errors.machines.message}`] : ["Reading the machines…"]);

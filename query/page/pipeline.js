@@ -5,22 +5,26 @@ import { plant } from "./plant.js";
 import { ago, count, short } from "./format.js";
 import { now } from "./api.js";
 
-let body, table, empty, dead, parts, problems;
+const DEAD = "SELECT topic, \"partition\", \"offset\", kafka_time, error_class, error\nFROM dead_letters\nORDER BY kafka_time DESC\nLIMIT 100";
+
+let body, table, empty, dead, deadLink, parts, problems, scaled;
 
 export function init() {
   body = h("tbody");
   const th = (name, kind) => h("th", { scope: "col", class: kind, text: name });
+  scaled = th("");
   table = h("table", { class: "partitions" }, h("thead", {}, h("tr", {},
-    th("Partition"), th("Readings", "num"), th("End", "num"), th("Received", "num"), th("Visible", "num"), th("Durable", "num"), th("How far, of the last records"), th("Behind", "num"), th("Moved", "num"))), body);
+    th("Partition"), th("Readings", "num"), th("End", "num"), th("Received", "num"), th("Visible", "num"), th("Durable", "num"), scaled, th("Behind", "num"), th("Moved", "num"))), body);
   empty = h("p", { class: "empty" });
   problems = h("div", { class: "problems" });
-  dead = h("p", { class: "dead" });
+  dead = h("span");
+  deadLink = h("a", { class: "more", href: `#/sql?q=${encodeURIComponent(DEAD)}`, text: "Look at them" });
   parts = h("ul", { class: "parts" });
   $("view-pipeline").append(
     h("section", { class: "panel" },
       h("div", { class: "head" }, h("h1", { text: "Pipeline" }),
         h("span", { class: "legend" }, key("received", "received"), key("visible", "visible in the views"), key("durable", "durable in the archive"))),
-      problems, table, empty, dead),
+      problems, table, empty, h("p", { class: "dead" }, dead, " ", deadLink)),
     h("section", { class: "panel" },
       h("div", { class: "head" }, h("h2", { text: "Health" }), h("a", { class: "more", href: "/health", text: "/health" }), h("a", { class: "more", href: "/metrics", text: "/metrics" })),
       parts));
@@ -37,12 +41,14 @@ export function update() {
   // One scale for all bars, so that a partition that falls behind stands out.
   const behind = list.map((one) => Math.max(0, (one.end ?? 0) - Math.min(one.visible ?? one.end ?? 0, one.durable ?? one.end ?? 0)));
   const scale = Math.max(100, ...behind.map((n) => n * 1.25));
+  text(scaled, `Of the last ${count(scale)} records`);
   sync(body, list, (one) => `${one.topic} ${one.partition}`, create, (row, one) => row.show(one, scale));
   table.hidden = list.length === 0;
   empty.hidden = list.length > 0;
   text(empty, !report ? (plant.errors.pipeline?.message ?? "Reading the marks…") : "No partition has data yet.");
   text(dead, plant.deadLetters === null ? "" : plant.deadLetters === 0 ? "No dead letters: every record could be read." : `${count(plant.deadLetters)} dead letters: records that could not be read, kept whole in dead_letters.`);
   attr(dead, "data-tone", plant.deadLetters > 0 ? "warn" : null);
+  deadLink.hidden = !plant.deadLetters;
   drawParts();
 }
 

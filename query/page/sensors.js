@@ -5,15 +5,17 @@ import { now } from "./api.js";
 import { ago, stamp, value } from "./format.js";
 
 const byName = new Intl.Collator("en", { numeric: true }).compare;
+/** A sensor that is this far behind the others of its machine is worth a word. */
 const LATE_MS = 60_000;
 
 /** `pick(name, more)`: more adds to what is chosen, or takes away. */
 export function sensorTable(pick, most) {
   const find = h("input", { type: "search", placeholder: "Find a sensor", "aria-label": "Find a sensor", autocomplete: "off" });
   const list = h("ul", { class: "sensor-list" });
-  let last = null;
+  let last = null, newest = 0;
   const show = (latest, chosen) => {
     last = [latest, chosen];
+    newest = latest.reduce((top, one) => Math.max(top, one.time), 0);
     find.hidden = latest.length < 12;
     const wanted = find.value.trim().toLowerCase();
     const shown = latest.filter((one) => !wanted || one.sensor.toLowerCase().includes(wanted)).sort((a, b) => byName(a.sensor, b.sensor));
@@ -36,7 +38,7 @@ export function sensorTable(pick, most) {
       attr(node, "data-bad", one.quality >>> 30 ? "" : null);
       text(number, one.value !== null ? value(one.value) : one.text ?? "–");
       text(unit, one.value !== null && one.unit ? `\u202f${one.unit}` : "");
-      const late = now() - one.time > LATE_MS;
+      const late = newest - one.time > LATE_MS;
       const doubt = one.quality >>> 30 ? "doubtful quality" : "";
       text(age, [doubt, late ? ago(one.time, now()) : ""].filter(Boolean).join(", "));
       attr(age, "title", stamp(one.time, now()));

@@ -5,7 +5,7 @@ import { plant, lag } from "./plant.js";
 import { count, short, span } from "./format.js";
 import { now } from "./api.js";
 
-const SPARK_MS = 300_000;
+const SPARK_MAX_MS = 300_000, SPARK_MIN_MS = 30_000;
 let tiles = null;
 
 function tile(name, { href, extra, wide } = {}) {
@@ -36,7 +36,7 @@ export function update() {
   const rate = rates.at(-1)?.rate;
   text(tiles.rate.figure, rate === undefined ? "–" : short(rate));
   const peak = rates.reduce((top, one) => Math.max(top, one.rate), 0);
-  text(tiles.rate.note, rates.length > 1 ? `last 5 minutes, peak ${short(peak)}` : "measuring");
+  text(tiles.rate.note, rates.length > 1 ? `peak ${short(peak)} in ${span(rates.at(-1).at - rates[0].at)}` : "measuring");
   drawSpark(rates, peak);
   if (pipeline) {
     const { visible, durable } = lag(pipeline);
@@ -71,7 +71,9 @@ function drawSpark(rates, peak) {
     return;
   }
   const end = rates.at(-1).at;
-  const points = rates.map(({ at, rate }) => `${(300 - ((end - at) / SPARK_MS) * 300).toFixed(1)},${(42 - (rate / peak) * 38).toFixed(1)}`);
+  // A page just opened has little to show; it gets wider bit by bit.
+  const width = Math.min(SPARK_MAX_MS, Math.max(SPARK_MIN_MS, end - rates[0].at));
+  const points = rates.map(({ at, rate }) => `${(300 - ((end - at) / width) * 300).toFixed(1)},${(42 - (rate / peak) * 38).toFixed(1)}`);
   attr(tiles.line, "d", `M${points.join("L")}`);
   attr(tiles.area, "d", `M${points[0].split(",")[0]},44L${points.join("L")}L300,44Z`);
 }
