@@ -185,7 +185,7 @@ CREATE TABLE IF NOT EXISTS {database}.scorer_states (
 ENGINE = ReplacingMergeTree(version)
 ORDER BY (topic, partition, machine);
 
--- Rows that a machine's model is to be trained on, as they came: the rows of `[first, next)` of its lane.
+-- Rows that a machine's model is trained on: those number `first` up to `next`, as their width and f32 cells.
 CREATE TABLE IF NOT EXISTS {database}.commissioning (
     topic LowCardinality(String),
     partition Int32,
@@ -197,7 +197,7 @@ CREATE TABLE IF NOT EXISTS {database}.commissioning (
 ENGINE = ReplacingMergeTree
 ORDER BY (topic, partition, machine, first);
 
--- Trained models; each is in force from `effective` on, an offset of its lane.
+-- Trained models; `effective` is the offset of the record that ended commissioning.
 CREATE TABLE IF NOT EXISTS {database}.models (
     topic LowCardinality(String),
     partition Int32,

@@ -33,11 +33,12 @@ const ORDER: &[&str] = &[
     "windows_1h",
     "windows_1d",
     "latest_rows",
-    "anomaly_rows",
     "commissioning",
     "models",
-    "scorer_states",
+    "anomaly_rows",
 ];
+/// Written when the alerts are out: a scorer does not score a record again that its state is past.
+const LAST: &[&str] = &["scorer_states"];
 
 /// What a lane has changed up to an offset.
 #[derive(Debug)]
@@ -120,7 +121,16 @@ impl Flusher {
     }
 
     async fn try_write(&mut self, batch: &mut [Snapshot]) -> Result<(), AggregateError> {
-        for table in ORDER {
+        self.insert(ORDER, batch).await?;
+        for snapshot in batch.iter_mut() {
+            self.alerts.publish(&snapshot.lane, snapshot.position, &mut snapshot.alerts).await?;
+        }
+        self.insert(LAST, batch).await?;
+        self.store.insert("positions", positions(batch, self.clock.now_us())).await
+    }
+
+    async fn insert(&self, tables: &[&'static str], batch: &[Snapshot]) -> Result<(), AggregateError> {
+        for table in tables {
             let parts = batch.iter().flat_map(|snapshot| &snapshot.parts).filter(|part| part.table == *table);
             let (mut rows, mut blocks) = (0, Vec::new());
             for part in parts {
@@ -132,10 +142,7 @@ impl Flusher {
                 counter!("stillwell_flush_rows_total", "table" => *table).increment(rows as u64);
             }
         }
-        for snapshot in batch.iter_mut() {
-            self.alerts.publish(&snapshot.lane, snapshot.position, &mut snapshot.alerts).await?;
-        }
-        self.store.insert("positions", positions(batch, self.clock.now_us())).await
+        Ok(())
     }
 }
 

@@ -150,6 +150,19 @@ impl LaneFold {
         }
     }
 
+    /// Takes note of the last score of a row that the series is part of.
+    pub fn score_latest(&mut self, series: u32, score: f32) {
+        if self.series[series as usize].score_latest(score) {
+            self.mark(series);
+        }
+    }
+
+    /// Stored windows of a series that hold `time_us` and are not in memory.
+    pub fn missing(&self, series: u32, time_us: i64) -> impl Iterator<Item = Missing> + use<> {
+        let missing: Vec<(usize, i64)> = self.series[series as usize].missing(time_us).collect();
+        missing.into_iter().map(move |(width, start_us)| Missing { width, series, start_us })
+    }
+
     fn mark(&mut self, number: u32) {
         let state = &mut self.series[number as usize];
         if !std::mem::replace(&mut state.is_listed, true) {

@@ -1,55 +1,207 @@
-//! Scores rows of machines.
+//! Scores rows of machines, in the order of the log.
+//!
+//! Readings become [`rows`]; a [`machine`]'s first rows commission it, then train its model ([`trainer`]), and
+//! from then on each row is scored; scores above the threshold become an [`event`]; [`stored`] keeps all of it
+//! at the lane's position.
+//!
+//! **Invariant:** what a machine does with a record depends on the records before it and on nothing else: not
+//! on how they come in chunks, not on how long training takes, not on restarts. So the same log gives the
+//! same scores, and an anomaly the same id.
 
 use std::sync::Arc;
 
-use stillwell_schema::{Clock, TopicPartition};
+use metrics::counter;
+use rustc_hash::FxHashMap;
+use stillwell_schema::{Clock, TopicPartition, quality};
 use stillwell_source::chunk::RecordChunk;
 use stillwell_source::columns::ReadingColumns;
-use stillwell_source::series::SeriesTable;
+use stillwell_source::series::{NameCode, SeriesTable};
 
 use crate::alerts::Alert;
 use crate::client::Store;
 use crate::error::AggregateError;
-use crate::fold::LaneFold;
+use crate::fold::{LaneFold, Missing};
 use crate::settings::ScoringSettings;
 use crate::snapshot::Part;
 
-pub(crate) struct Scorer {}
+mod event;
+mod machine;
+mod rows;
+mod stored;
+mod trainer;
+
+use machine::{Machine, Place, Surroundings};
+use rows::Cell;
+use trainer::Trainer;
+
+/// What all lanes share.
+pub(crate) struct Scorer {
+    settings: ScoringSettings,
+    trainer: Arc<Trainer>,
+    clock: Arc<dyn Clock>,
+}
 
 impl Scorer {
-    pub(crate) fn new(_settings: ScoringSettings, _clock: Arc<dyn Clock>) -> Self {
-        Self {}
+    pub(crate) fn new(settings: ScoringSettings, clock: Arc<dyn Clock>) -> Self {
+        Self { settings, trainer: Trainer::start(), clock }
     }
 
+    /// Brings back what is stored of a lane's machines.
     pub(crate) async fn open(
         &self,
-        _store: &Store,
-        _lane: &TopicPartition,
-        _position: i64,
+        store: &Store,
+        lane: &TopicPartition,
+        table: &mut SeriesTable,
     ) -> Result<LaneScoring, AggregateError> {
-        Ok(LaneScoring {})
+        let stored = if self.settings.enabled {
+            stored::load(store, lane, &self.settings, table).await?
+        } else {
+            Vec::new()
+        };
+        Ok(self.lane(stored))
+    }
+
+    /// A lane with these machines.
+    fn lane(&self, machines: Vec<Machine>) -> LaneScoring {
+        LaneScoring {
+            settings: self.settings,
+            trainer: Arc::clone(&self.trainer),
+            clock: Arc::clone(&self.clock),
+            by_name: machines.iter().enumerate().map(|(at, machine)| (machine.name, at)).collect(),
+            machines,
+            places: Vec::new(),
+            cells: Vec::new(),
+            touched: Vec::new(),
+            alerts: Vec::new(),
+        }
     }
 }
 
-pub(crate) struct LaneScoring {}
+/// The machines of a lane.
+pub(crate) struct LaneScoring {
+    settings: ScoringSettings,
+    trainer: Arc<Trainer>,
+    clock: Arc<dyn Clock>,
+    machines: Vec<Machine>,
+    by_name: FxHashMap<NameCode, usize>,
+    /// By series code: its machine, and its place in the machine's rows.
+    places: Vec<(u32, Place)>,
+    /// Of the record at hand, by machine.
+    cells: Vec<Vec<Cell>>,
+    /// Machines of the record at hand.
+    touched: Vec<u32>,
+    alerts: Vec<Alert>,
+}
 
 impl LaneScoring {
-    pub(crate) fn take(
-        &mut self,
-        _lane: &TopicPartition,
-        _chunk: &RecordChunk,
-        _columns: &ReadingColumns,
-        _table: &SeriesTable,
-        _fold: &mut LaneFold,
-    ) {
+    /// Stored windows that rows not yet complete belong to: a score may still go into them.
+    pub(crate) fn wanted(&self, fold: &mut LaneFold) -> Vec<Missing> {
+        let mut wanted: Vec<Missing> =
+            self.machines.iter().flat_map(|machine| machine.wanted(fold)).collect();
+        wanted.sort_unstable();
+        wanted
     }
 
+    /// Takes a chunk whose readings are folded in already.
+    pub(crate) fn take(
+        &mut self,
+        lane: &TopicPartition,
+        chunk: &RecordChunk,
+        columns: &ReadingColumns,
+        table: &SeriesTable,
+        fold: &mut LaneFold,
+    ) {
+        if !self.settings.enabled {
+            return;
+        }
+        self.know(table);
+        let offsets: Vec<i64> = chunk.records().map(|record| record.offset.0).collect();
+        let mut row = 0;
+        while row < columns.len() {
+            let record = columns.record[row];
+            let count = columns.record[row..].iter().take_while(|&&other| other == record).count();
+            self.record(lane, offsets[record as usize], row..row + count, columns, table);
+            row += count;
+        }
+        let mut scored = 0;
+        for machine in &mut self.machines {
+            scored += machine.score(lane, table, fold, &mut self.alerts);
+        }
+        counter!("stillwell_scored_rows_total").increment(scored);
+    }
+
+    /// Gives every series of the table a place.
+    fn know(&mut self, table: &SeriesTable) {
+        for series in &table.all()[self.places.len()..] {
+            let machines = &mut self.machines;
+            let number = *self.by_name.entry(series.machine).or_insert_with(|| {
+                machines.push(Machine::new(series.machine));
+                machines.len() - 1
+            });
+            self.places.push((u32::try_from(number).unwrap_or(u32::MAX), Place::Unknown));
+        }
+        self.cells.resize_with(self.machines.len(), Vec::new);
+    }
+
+    /// Takes one record's readings.
+    fn record(
+        &mut self,
+        lane: &TopicPartition,
+        offset: i64,
+        rows: std::ops::Range<usize>,
+        columns: &ReadingColumns,
+        table: &SeriesTable,
+    ) {
+        let interval_us = i64::try_from(self.settings.row_interval.as_micros()).unwrap_or(i64::MAX).max(1);
+        for row in rows {
+            if !columns.has_value[row] || quality::is_bad(columns.quality[row]) {
+                continue;
+            }
+            let code = columns.series[row] as usize;
+            let (number, place) = &mut self.places[code];
+            let machine = &mut self.machines[*number as usize];
+            if *place == Place::Unknown {
+                *place = machine.place(table.all()[code].sensor);
+            }
+            let Place::Column(column) = *place else { continue };
+            let cells = &mut self.cells[*number as usize];
+            if cells.is_empty() {
+                self.touched.push(*number);
+            }
+            #[allow(clippy::cast_possible_truncation, reason = "networks compute in f32")]
+            let value = columns.value[row] as f32;
+            let time_us = columns.time_us[row];
+            cells.push(Cell { bucket: time_us.div_euclid(interval_us), column, value, time_us });
+        }
+        let Self { settings, trainer, clock, .. } = &*self;
+        let (settings, trainer, clock) = (*settings, Arc::clone(trainer), Arc::clone(clock));
+        let around = Surroundings { lane, settings: &settings, trainer: &trainer, clock: &*clock, table };
+        for number in std::mem::take(&mut self.touched) {
+            let mut cells = std::mem::take(&mut self.cells[number as usize]);
+            if self.machines[number as usize].record(offset, &mut cells, &around) {
+                // Its rows have other columns from now on.
+                self.places
+                    .iter_mut()
+                    .filter(|place| place.0 == number)
+                    .for_each(|place| place.1 = Place::Unknown);
+            }
+            cells.clear();
+            self.cells[number as usize] = cells;
+        }
+    }
+
+    /// What changed, complete up to `position`; and the alerts since the last time.
     pub(crate) fn snapshot(
         &mut self,
-        _lane: &TopicPartition,
-        _position: i64,
-        _parts: &mut Vec<Part>,
+        lane: &TopicPartition,
+        position: i64,
+        table: &SeriesTable,
+        parts: &mut Vec<Part>,
     ) -> Vec<Alert> {
-        Vec::new()
+        stored::snapshot(lane, position, &mut self.machines, table, parts);
+        std::mem::take(&mut self.alerts)
     }
 }
+
+#[cfg(test)]
+mod tests;

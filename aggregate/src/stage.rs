@@ -94,7 +94,9 @@ impl Aggregate {
             (fold.readings, fold.late) = (stored.readings, stored.late);
             reload::series(&self.store, &lane.id, &mut fold, &mut table).await?;
         }
-        let scoring = self.scorer.open(&self.store, &lane.id, lane.start.0).await?;
+        let scoring = self.scorer.open(&self.store, &lane.id, &mut table).await?;
+        let wanted = scoring.wanted(&mut fold);
+        reload::windows(&self.store, &lane.id, &wanted, &mut fold, &table).await?;
         let decoder = decoder_for(topic.time_unit);
         let position = lane.start.0;
         let work = Some(Box::new(Work { decoder, table, fold, scoring }));
@@ -174,7 +176,7 @@ impl LaneTask<'_> {
         let (lane, position) = (self.lane.id.clone(), self.position);
         let (work, parts, alerts) = compute(move || {
             let mut parts = snapshot::take(&lane, &mut work.fold, &work.table, position);
-            let alerts = work.scoring.snapshot(&lane, position, &mut parts);
+            let alerts = work.scoring.snapshot(&lane, position, &work.table, &mut parts);
             (work, parts, alerts)
         })
         .await;

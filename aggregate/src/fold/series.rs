@@ -223,10 +223,14 @@ impl SeriesState {
                 }
             }
         }
-        if let Some(latest) = &mut self.latest {
-            changed |= latest.score != Some(score);
-            latest.score = Some(score);
-        }
+        changed
+    }
+
+    /// Notes the last score; whether it is another.
+    pub(super) fn score_latest(&mut self, score: f32) -> bool {
+        let Some(latest) = &mut self.latest else { return false };
+        let changed = latest.score != Some(score);
+        latest.score = Some(score);
         changed
     }
 
