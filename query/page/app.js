@@ -3,7 +3,7 @@
 import { $, text, attr } from "./dom.js";
 import { isPaused, now, setPaused } from "./api.js";
 import { plant, onChange, start } from "./plant.js";
-import { clock, date, isUtc, keep, setUtc, span, stamp } from "./format.js";
+import { clock, date, isUtc, keep, setUtc, stamp } from "./format.js";
 import * as tiles from "./tiles.js";
 import * as machines from "./machines.js";
 import * as machine from "./machine.js";
@@ -53,7 +53,6 @@ function updateAll() {
 function header() {
   const at = now();
   text($("clock"), `${clock(at)} ${isUtc() ? "UTC" : "local"}`);
-  attr($("clock"), "aria-label", `Times are in ${isUtc() ? "UTC" : "local time"}; switch`);
   const error = plant.errors.health ?? plant.errors.pipeline;
   const state = error ? "failed" : plant.health?.status ?? "starting";
   const words = { ok: "healthy", starting: "starting", waiting: "waiting", failed: "failed" };
@@ -90,8 +89,18 @@ function say(at) {
   }
   if (isPaused()) return { tone: "calm", text: `Paused at ${heard ? stamp(heard, at) : "start"}. Nothing is updated until you resume.` };
   const moved = Math.max(...(plant.pipeline?.partitions ?? []).map((one) => (one.visible_updated_us ?? 0) / 1000), 0);
-  if (moved > 0 && at - moved > STALE_MS) return { tone: "calm", text: `No new data for ${span(at - moved)}: the last came ${stamp(moved, at)}.` };
+  if (moved > 0 && at - moved > STALE_MS) return { tone: "calm", text: `No new data since ${stamp(moved, at)}.` };
   return null;
+}
+
+let told = null;
+
+/** Says new anomalies to those who do not see the page. */
+function announce() {
+  const open = (plant.anomalies ?? []).filter((one) => one.until === null);
+  const fresh = told && open.filter((one) => !told.has(one.id));
+  told = new Set(open.map((one) => one.id));
+  if (fresh?.length) text($("said"), `New anomaly: ${fresh.map((one) => one.machine).join(", ")}`);
 }
 
 function controls() {
@@ -112,6 +121,7 @@ function controls() {
 controls();
 onChange((what) => {
   if (what === "pipeline" && plant.pipeline && !plant.errors.pipeline) heard = now();
+  if (what === "anomalies") announce();
   if (what === "pipeline") { tiles.update(); pipeline.update(); }
   else updateAll();
   header();

@@ -1,7 +1,7 @@
 // The chart: one panel per sensor over a common time axis, the score below, anomalies across.
 
 import { valueTicks, tickLabel, timeTicks } from "./scale.js";
-import { trace, nearest } from "./trace.js";
+import { trace, states, nearest } from "./trace.js";
 import { date, value } from "./format.js";
 
 const LEFT = 62, RIGHT = 14, TOP = 20, AXIS = 26, GAP = 24, SCORE = 84;
@@ -148,16 +148,16 @@ export class Chart {
     const seen = panel.points.filter((p) => p.v !== null && p.t >= this.range.from - this.data.step && p.t <= this.range.to + this.data.step);
     this.title(panel.sensor, panel.unit, box, this.colour("line"));
     if (seen.length === 0) {
-      const words = panel.points.some((p) => p.text) ? "text only: see the tooltip" : "no readings in this range";
-      return this.words(this.data ? words : "", box);
+      if (panel.points.some((p) => p.text)) return this.clip(box, () => states(this.ctx, panel.points, (t) => this.x(t), box, this.colour));
+      return this.words(!this.data ? "" : panel.textual && !this.data.raw ? "a text: zoom in to 10 minutes or less to see it" : "no readings in this range", box);
     }
     let low = Math.min(...seen.map((p) => p.min)), high = Math.max(...seen.map((p) => p.max));
     const room = high > low ? (high - low) * 0.08 : Math.max(Math.abs(high) * 0.02, 1e-3);
     [low, high] = [low - room, high + room];
     const y = (v) => box.bottom - ((v - low) / (high - low)) * (box.bottom - box.top);
     this.valueAxis(low, high, y, box);
-    this.clip(box, () => trace(this.ctx, panel.points, this.data, (t) => this.x(t), y, this.colour));
     panel.y = y;
+    this.clip(box, () => trace(this.ctx, panel.points, this.data, (t) => this.x(t), y, this.colour));
   }
 
   drawScore(box) {
@@ -203,7 +203,7 @@ export class Chart {
     return Math.max(px * 12, this.data?.raw ? 0 : (this.data?.step ?? 0) * 0.75);
   }
 
-  valueAxis(low, high, y, box, most = Math.max(2, Math.floor((box.bottom - box.top) / 36))) {
+  valueAxis(low, high, y, box, most = Math.max(3, Math.floor((box.bottom - box.top) / 44))) {
     const { ctx, colour } = this;
     const { ticks, step } = valueTicks(low, high, most);
     ctx.textAlign = "right";

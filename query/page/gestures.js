@@ -55,6 +55,7 @@ export function attach(chart, act) {
     if (drag?.moved && drag.pans) {
       const ms = ((drag.x - p.x) / (chart.plot.right - chart.plot.left)) * (drag.to - drag.from);
       act.range(drag.from + ms, drag.to + ms);
+      act.hover(null);
     } else if (drag?.moved) {
       const edge = Math.min(Math.max(p.x, chart.plot.left), chart.plot.right);
       chart.selection = [drag.t, chart.timeAt(edge)];
@@ -66,6 +67,8 @@ export function attach(chart, act) {
   const release = (event) => {
     fingers.delete(event.pointerId);
     if (fingers.size < 2) pinch = null;
+    // A tap has no hovering; it puts the cross-hair where it was.
+    if (drag && !drag.moved && event.pointerType === "touch" && event.type === "pointerup") act.hover(drag.t, drag.x, at(event).y);
     const chosen = chart.selection;
     chart.selection = null;
     drag = null;
@@ -74,7 +77,7 @@ export function attach(chart, act) {
   };
   canvas.addEventListener("pointerup", release);
   canvas.addEventListener("pointercancel", release);
-  canvas.addEventListener("pointerleave", () => { if (!drag) act.hover(null); });
+  canvas.addEventListener("pointerleave", (event) => { if (!drag && event.pointerType !== "touch") act.hover(null); });
   canvas.addEventListener("dblclick", () => act.reset());
 
   canvas.addEventListener("wheel", (event) => {

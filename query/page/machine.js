@@ -4,10 +4,10 @@ import { h, text, attr, sync, $ } from "./dom.js";
 import { now, poll, rows } from "./api.js";
 import { plant, STATES } from "./plant.js";
 import { millis, rfc3339, span as spanText, stamp, ago, count, date } from "./format.js";
-import { scoreBar } from "./machines.js";
+import { scoreBar, share } from "./machines.js";
 import { Chart } from "./chart.js";
 import { attach } from "./gestures.js";
-import { series, beginning, stepFor } from "./series.js";
+import { series, beginning, statement, stepFor } from "./series.js";
 import { eventList } from "./anomalies.js";
 import { tooltip } from "./tooltip.js";
 import { sensorTable } from "./sensors.js";
@@ -27,7 +27,7 @@ export function init() {
     spans: SPANS.map(([name]) => h("button", { type: "button", text: name, on: { click: () => choose(name) } })),
     follow: h("button", { type: "button", class: "follow", on: { click: follow } }, h("i", { class: "dot", "aria-hidden": "true" }), h("span", { text: "Follow" })),
     canvas: h("canvas", { tabindex: 0, role: "img", class: "chart", "aria-describedby": "chart-help chart-summary" }),
-    summary: h("p", { id: "chart-summary", class: "hidden", "aria-live": "off" }), busy: h("span", { class: "busy", hidden: true, text: "loading" }),
+    summary: h("p", { id: "chart-summary", class: "hidden", "aria-live": "off" }), sql: h("a", { class: "more", text: "SQL", title: "The readings of this range as SQL" }), busy: h("span", { class: "busy", hidden: true, text: "loading" }),
   };
   tip = h("div", { class: "tip", hidden: true });
   sensors = sensorTable(pick, SENSORS_MAX);
@@ -37,7 +37,7 @@ export function init() {
     h("div", { class: "machine-body" },
       h("div", {}, h("section", { class: "panel sensors", "aria-label": "Sensors" }, sensors.node), events.node),
       h("section", { class: "panel chart-panel", "aria-label": "Chart" },
-        h("div", { class: "head" }, h("div", { class: "ranges", role: "group", "aria-label": "Range" }, view.spans), view.follow, view.busy, view.label), view.problem,
+        h("div", { class: "head" }, h("div", { class: "ranges", role: "group", "aria-label": "Range" }, view.spans), view.follow, view.busy, view.label, view.sql), view.problem,
         h("div", { class: "chart-box" }, view.canvas, tip), view.summary,
         h("p", { id: "chart-help", class: "help", text: "Drag to zoom in, shift-drag or arrows to move, wheel or + and - to zoom, double-click or Esc to go back." }))));
   chart = new Chart(view.canvas);
@@ -116,7 +116,7 @@ function slide() {
   const end = at.live ? now() : newest() + 1;
   const start = length === null ? Math.min(at.begin ?? end - MINUTE, end - 1000) : end - length;
   const room = length === null ? (end - start) * 0.02 : 0;
-  at.range = { from: start - room, to: at.live ? end : end + room };
+  at.range = { from: start - room, to: at.live ? end : end + Math.max(room, (end - start) * 0.02) };
 }
 
 function setRange(from, to) {
@@ -174,7 +174,7 @@ function changed(links) {
 
 async function readChart(signal) {
   const mine = at;
-  if (!mine.range || mine.chosen.length === 0) return;
+  if (!mine.range || !mine.latest?.length) return;
   if (mine.live) slide();
   const { from, to } = mine.range;
   const wait = setTimeout(() => { view.busy.hidden = false; }, 300);
@@ -207,6 +207,7 @@ export function update() {
   const one = machineOf();
   attr(view.state, "data-state", one?.state ?? "unscored");
   text(view.state, one ? STATES[one.state] : at.latest?.length === 0 ? "Unknown machine" : "…");
+  meter.node.hidden = !one || share(one) < 0;
   if (one) meter.show(one);
   const facts = [];
   if (at.latest?.length) facts.push(`${count(at.latest.length)} sensors`, `last reading ${recent() ? ago(newest(), now()) : stamp(newest(), now())}`);
@@ -222,9 +223,14 @@ function draw() {
   for (const button of view.spans) attr(button, "aria-pressed", button.textContent === at.span);
   attr(view.follow, "aria-pressed", at.live);
   view.follow.hidden = !at.latest?.length || !recent();
-  const panels = at.chosen.map((sensor) => ({ sensor, unit: at.latest?.find((one) => one.sensor === sensor)?.unit ?? "", points: at.data?.lines.get(sensor) ?? [] }));
+  const panels = at.chosen.map((sensor) => {
+    const known = at.latest?.find((one) => one.sensor === sensor);
+    return { sensor, unit: known?.unit ?? "", textual: known?.value === null && known.text !== null, points: at.data?.lines.get(sensor) ?? [] };
+  });
   const height = `${Chart.height(panels.length, innerWidth < 700, innerHeight)}px`;
   if (view.canvas.style.height !== height) view.canvas.style.height = height;
+  view.sql.hidden = !at.range;
+  if (at.range) attr(view.sql, "href", `#/sql?q=${encodeURIComponent(statement(at.name, at.chosen, at.range))}`);
   text(view.label, at.data ? `${at.data.label} · ${spanText(length())}` : "");
   const model = machineOf()?.model;
   const end = at.latest?.length ? (recent() ? now() : newest()) : null;

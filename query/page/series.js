@@ -80,6 +80,12 @@ async function marksOf(machine, from, to, signal) {
   return (await rows(query, [machine, rfc3339(to), rfc3339(from)], { signal })).map(event);
 }
 
+/** The same range as a statement to work on by hand. */
+export function statement(machine, sensors, { from, to }) {
+  const quote = (name) => `'${name.replaceAll("'", "''")}'`;
+  return `SELECT time, sensor, value, text, quality\nFROM readings\nWHERE machine = ${quote(machine)}\n  AND sensor IN (${sensors.map(quote).join(", ")})\n  AND time >= ${quote(rfc3339(from))} AND time < ${quote(rfc3339(to))}\nORDER BY time`;
+}
+
 /** When the data of a machine begins, to ten seconds. */
 export async function beginning(machine, signal) {
   const [day] = await rows("SELECT min(time) AS t FROM readings_1d WHERE machine = $1", [machine], { signal });

@@ -36,7 +36,7 @@ export function update() {
   const rate = rates.at(-1)?.rate;
   text(tiles.rate.figure, rate === undefined ? "–" : short(rate));
   const peak = rates.reduce((top, one) => Math.max(top, one.rate), 0);
-  text(tiles.rate.note, rates.length > 1 ? `peak ${short(peak)} in ${span(rates.at(-1).at - rates[0].at)}` : "measuring");
+  text(tiles.rate.note, peak > 0 && rates.length > 1 ? `peak ${short(peak)} in ${span(rates.at(-1).at - rates[0].at)}` : rates.length > 1 ? "nothing arrives" : "measuring");
   drawSpark(rates, peak);
   if (pipeline) {
     const { visible, durable } = lag(pipeline);

@@ -21,7 +21,7 @@ export function runs(points, gap) {
 function gapOf(points, { step, raw }) {
   if (!raw) return step * 1.5;
   const apart = points.slice(1).map((point, at) => point.t - points[at].t).filter((ms) => ms > 0).sort((a, b) => a - b);
-  return apart.length ? Math.max(apart[apart.length >> 1] * 5, 50) : Infinity;
+  return apart.length ? Math.max(apart[(apart.length - 1) >> 1] * 5, 50) : Infinity;
 }
 
 export function trace(ctx, points, shape, x, y, colour) {
@@ -74,6 +74,24 @@ function dots(ctx, points, shape, x, y, colour) {
     ctx.arc(x(p.t), y(p.v), p.bad ? 3 : 2.2, 0, 7);
     ctx.fill();
   }
+}
+
+/** Texts over time: a block from each change to the next, with the text where it fits. */
+export function states(ctx, points, x, box, colour) {
+  const changes = points.filter((p, at) => p.text !== null && (at === 0 || p.text !== points[at - 1].text));
+  const middle = (box.top + box.bottom) / 2;
+  ctx.textAlign = "left";
+  ctx.textBaseline = "middle";
+  changes.forEach((p, at) => {
+    const from = x(p.t), to = x(changes[at + 1]?.t ?? points.at(-1).t);
+    ctx.fillStyle = colour("band");
+    ctx.fillRect(from, middle - 14, Math.max(2, to - from - 1), 28);
+    ctx.fillStyle = colour("line");
+    ctx.fillRect(from, middle - 14, 2, 28);
+    ctx.fillStyle = colour("ink");
+    const room = (at + 1 < changes.length ? to : Infinity) - from - 12;
+    if (ctx.measureText(p.text).width < room) ctx.fillText(p.text, from + 7, middle);
+  });
 }
 
 /** The point nearest to `t`, if it is within `reach`. */
