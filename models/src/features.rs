@@ -7,6 +7,8 @@
 pub const WINDOW: usize = 5;
 /// Values per sensor and row: against the frozen and against the slow reference.
 pub const CHANNELS: usize = 2;
+/// Cells per sensor and row of a network's input: the values, 0 where masked, and whether they are there.
+pub const INPUT_CHANNELS: usize = CHANNELS + 1;
 /// Beyond so many spreads a value says no more than "far out".
 const CLIP: f32 = 8.0;
 /// Weight of a new value in the slow mean: a memory of about 200 rows.

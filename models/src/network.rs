@@ -1,8 +1,7 @@
 //! The network: an autoencoder over a window of rows, which gives back the newest of them.
 //!
-//! `[batch, WINDOW · CHANNELS · sensors + sensors]` (features, 0 where masked, and the newest row's mask) → hidden →
-//! code → hidden → `[batch, CHANNELS · sensors]`. The code is narrower than the row, so only what the sensors
-//! do together passes.
+//! `[batch, WINDOW · INPUT_CHANNELS · sensors]` → hidden → code → hidden → `[batch, CHANNELS · sensors]`. The
+//! code is narrower than the row, so only what the sensors do together passes.
 
 use burn::module::{Module, Param};
 use burn::nn::{Linear, LinearConfig};
@@ -10,7 +9,7 @@ use burn::tensor::{Device, Tensor, TensorData, activation};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
-use crate::features::{CHANNELS, WINDOW};
+use crate::features::{CHANNELS, INPUT_CHANNELS, WINDOW};
 
 /// Sizes of a network, all following from the number of sensors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +32,7 @@ impl Shape {
     pub fn of(sensors: usize) -> Self {
         Self {
             sensors,
-            input: WINDOW * CHANNELS * sensors + sensors,
+            input: WINDOW * INPUT_CHANNELS * sensors,
             hidden: (3 * sensors).clamp(16, 64),
             code: sensors.div_ceil(2).clamp(1, 10),
             output: CHANNELS * sensors,

@@ -7,7 +7,7 @@
 use crate::alarm::{Alarm, AlarmState};
 use crate::bytes::{Reader, Writer};
 use crate::error::ModelError;
-use crate::features::{CHANNELS, SensorState, WINDOW};
+use crate::features::{CHANNELS, INPUT_CHANNELS, SensorState, WINDOW};
 use crate::model::Model;
 
 /// Rows whose features depend on the same alarm state; a count of rows since the model came into force cuts
@@ -39,7 +39,7 @@ pub struct RowScore {
 pub struct ScorerState {
     rows: u64,
     sensors: Vec<SensorState>,
-    /// Features of the last `WINDOW - 1` rows, the oldest first, 0 where masked.
+    /// Input cells of the last `WINDOW - 1` rows, the oldest first.
     history: Vec<f32>,
     smoothed: f32,
     alarm: AlarmState,
@@ -54,7 +54,7 @@ impl ScorerState {
         Self {
             rows: 0,
             sensors: model.parts.references.iter().map(SensorState::new).collect(),
-            history: vec![0.0; (WINDOW - 1) * model.shape.output],
+            history: vec![0.0; (WINDOW - 1) * INPUT_CHANNELS * model.shape.sensors],
             smoothed: 0.0,
             alarm: AlarmState::default(),
             is_frozen: false,
@@ -98,7 +98,7 @@ impl ScorerState {
             let counts = from.u32s(2)?;
             sensors.push(SensorState { slow: floats[0], last: floats[1], still: counts[0], gap: counts[1] });
         }
-        let history = from.f32s((WINDOW - 1) * CHANNELS * count)?;
+        let history = from.f32s((WINDOW - 1) * INPUT_CHANNELS * count)?;
         let smoothed = from.f32s(1)?[0];
         let flags = from.u32s(3)?;
         from.end()?;
@@ -159,21 +159,22 @@ impl Model {
             targets: Vec::with_capacity(count * width),
             stalled: Vec::with_capacity(rows.len()),
         };
-        let mut features = std::mem::take(&mut state.history);
+        let mut window = std::mem::take(&mut state.history);
         for row in rows.chunks_exact(sensors) {
             for ((&value, sensor), reference) in
                 row.iter().zip(&mut state.sensors).zip(&self.parts.references)
             {
-                examined.targets.extend(sensor.take(reference, value, !state.is_frozen));
+                let features = sensor.take(reference, value, !state.is_frozen);
+                examined.targets.extend(features);
                 examined.stalled.push(sensor.stalled(reference));
+                let is_there = !value.is_nan();
+                window.extend(features.map(|feature| if is_there { feature } else { 0.0 }));
+                window.push(f32::from(u8::from(is_there)));
             }
-            let newest = &examined.targets[examined.targets.len() - width..];
-            features.extend(newest.iter().map(|&feature| if feature.is_nan() { 0.0 } else { feature }));
-            examined.inputs.extend_from_slice(&features[features.len() - WINDOW * width..]);
-            examined.inputs.extend(row.iter().map(|value| f32::from(u8::from(!value.is_nan()))));
+            examined.inputs.extend_from_slice(&window[window.len() - self.shape.input..]);
         }
-        features.drain(..count * width);
-        state.history = features;
+        window.drain(..count * INPUT_CHANNELS * sensors);
+        state.history = window;
         examined
     }
 

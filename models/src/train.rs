@@ -11,7 +11,7 @@ use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 
 use crate::error::ModelError;
-use crate::features::{CHANNELS, references};
+use crate::features::{CHANNELS, INPUT_CHANNELS, references};
 use crate::model::{Model, Parts};
 use crate::network::{Network, Shape, first_weights};
 use crate::score::{Examined, ScorerState, gather, smooth};
@@ -34,6 +34,8 @@ pub struct TrainSettings {
     pub learning_rate: f64,
     /// Noise on the inputs, in spreads.
     pub noise: f32,
+    /// Share of cells that a step leaves out, so that the network gets along without any of them.
+    pub missing: f32,
     /// Share of the rows that trains; the rest calibrates.
     pub fit_share: f64,
     /// The threshold over the largest calibration score.
@@ -48,6 +50,7 @@ impl Default for TrainSettings {
             batch: 50,
             learning_rate: 4e-3,
             noise: 0.15,
+            missing: 0.05,
             fit_share: 0.75,
             margin: 1.5,
         }
@@ -117,7 +120,7 @@ fn fit(shape: &Shape, inputs: &[f32], targets: &[f32], fitted: usize, settings: 
         for some in order.chunks(settings.batch) {
             #[allow(clippy::cast_precision_loss, reason = "a share of the steps")]
             let rate = settings.learning_rate * (1.0 - 0.9 * f64::from(step) / steps as f64);
-            let batch = Batch::new(shape, inputs, targets, some, settings.noise, &mut chance);
+            let batch = Batch::new(shape, inputs, targets, some, settings, &mut chance);
             let loss = batch.loss(shape, &network, &device);
             let gradients = GradientsParams::from_grads(loss.backward(), &network);
             network = optimizer.step(rate, network, gradients);
@@ -141,18 +144,22 @@ impl Batch {
         inputs: &[f32],
         targets: &[f32],
         rows: &[usize],
-        noise: f32,
+        settings: &TrainSettings,
         chance: &mut SmallRng,
     ) -> Self {
-        let features = shape.input - shape.sensors;
         let mut batch = Self { count: rows.len(), inputs: Vec::new(), targets: Vec::new(), mask: Vec::new() };
         for &row in rows {
-            let input = &inputs[row * shape.input..(row + 1) * shape.input];
-            // The sum of three uniform numbers is close enough to a bell.
-            let mut bell =
-                || 2.0 * (chance.random::<f32>() + chance.random::<f32>() + chance.random::<f32>()) - 3.0;
-            batch.inputs.extend(input[..features].iter().map(|feature| feature + noise * bell()));
-            batch.inputs.extend_from_slice(&input[features..]);
+            for cell in inputs[row * shape.input..(row + 1) * shape.input].chunks_exact(INPUT_CHANNELS) {
+                if cell[CHANNELS] == 0.0 || chance.random::<f32>() < settings.missing {
+                    batch.inputs.extend([0.0; INPUT_CHANNELS]);
+                    continue;
+                }
+                // The sum of three uniform numbers is close enough to a bell.
+                let mut bell =
+                    || 2.0 * (chance.random::<f32>() + chance.random::<f32>() + chance.random::<f32>()) - 3.0;
+                batch.inputs.extend(cell[..CHANNELS].iter().map(|feature| feature + settings.noise * bell()));
+                batch.inputs.push(1.0);
+            }
             for &target in &targets[row * shape.output..(row + 1) * shape.output] {
                 batch.targets.push(if target.is_nan() { 0.0 } else { target });
                 batch.mask.push(f32::from(u8::from(!target.is_nan())));
