@@ -40,14 +40,14 @@ export function eventList(id, title, most, named = true) {
 }
 
 /** The chart at that moment, with room on both sides. */
-export function moment(one) {
+function moment(one) {
   const end = one.until ?? Math.min(now(), one.time + 600_000);
   const room = Math.max(120_000, (end - one.time) * 0.75);
   const sensors = one.sensors.slice(0, 3).map((name) => `sensor=${encodeURIComponent(name)}`);
   return link(one.machine, `?${[...sensors, `from=${rfc3339(Math.floor(one.time - room))}`, `to=${rfc3339(Math.ceil(end + room))}`].join("&")}`);
 }
 
-export const lasted = (one) => (one.until === null ? "ongoing" : span(one.until - one.time));
+const lasted = (one) => (one.until === null ? "ongoing" : span(one.until - one.time));
 
 /** Words for the sensors of an event. */
 export function sensorsOf(one, most = 4) {

@@ -1,7 +1,7 @@
 // Zooming and moving a chart by mouse, touch and keys. The chart is asked, never told what to fetch.
 
 const DRAG_MIN_PX = 5;
-export const SPAN_MIN_MS = 20;
+const SPAN_MIN_MS = 20;
 const SPAN_MAX_MS = 200 * 365 * 86_400_000;
 
 /** `act` has range(from, to), reset() and hover(time or null, x, y). */

@@ -1,6 +1,6 @@
 // One machine: its sensors, and the chart of those that are chosen.
 
-import { h, text, attr, sync, $ } from "./dom.js";
+import { h, text, attr, $ } from "./dom.js";
 import { now, poll, rows } from "./api.js";
 import { plant, STATES } from "./plant.js";
 import { millis, rfc3339, span as spanText, stamp, ago, count, date } from "./format.js";

@@ -3,7 +3,7 @@
 import { get, heardNow, now, poll, rows } from "./api.js";
 import { millis } from "./format.js";
 
-export const SILENT_MS = 60_000;
+const SILENT_MS = 60_000;
 const HISTORY_MS = 300_000;
 const RATE_MS = 5_000;
 export const ANOMALIES_MAX = 500;

@@ -5,7 +5,7 @@ import { event, ANOMALY_COLUMNS } from "./plant.js";
 import { millis, rfc3339 } from "./format.js";
 
 const S = 1000, M = 60 * S, H = 60 * M, D = 24 * H;
-export const RAW_SPAN_MS = 10 * M;
+const RAW_SPAN_MS = 10 * M;
 const RAW_ROWS_MAX = 6000;
 const POINTS_MAX = 800;
 const ARCHIVE_BEHIND_MS = 30 * S;

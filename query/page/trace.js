@@ -3,7 +3,7 @@
 const DOTS_MIN_PX = 7;
 
 /** Runs of points without a gap between them. */
-export function runs(points, gap) {
+function runs(points, gap) {
   const found = [];
   let run = [];
   for (const point of points) {
