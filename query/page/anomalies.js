@@ -10,7 +10,7 @@ const RECENT = 9;
 let recent, body, table, empty, find, foot, onlyOpen;
 
 export function init() {
-  recent = eventList("recent", "Latest anomalies", RECENT);
+  recent = eventList("recent", "Anomalies", RECENT);
   $("recent").replaceWith(recent.node);
 
   find = h("input", { type: "search", placeholder: "Machine or sensor", "aria-label": "Find by machine or sensor", autocomplete: "off", on: { input: update } });
@@ -59,7 +59,8 @@ export function update() {
   const all = plant.anomalies;
   const problem = plant.errors.anomalies;
   const nothing = all ? "No anomaly so far." : problem ? `Anomalies cannot be read: ${problem.message}` : "Reading the anomalies…";
-  recent.show(all ?? [], nothing);
+  // What goes on needs eyes first, however long ago it began.
+  recent.show([...(all ?? [])].sort((a, b) => (b.until === null) - (a.until === null)), nothing);
   if ($("view-anomalies").hidden) return;
   const wanted = find.value.trim().toLowerCase();
   const shown = (all ?? []).filter((one) => (!onlyOpen.checked || one.until === null)
@@ -77,7 +78,7 @@ function entry(one, named) {
   const when = h("span", { class: "when" });
   const peak = h("span", { class: "peak" });
   const node = h("li", {}, link);
-  link.append(h("strong", { text: named ? one.machine : stamp(one.time, now()) }), when, h("span", { class: "what", text: sensorsOf(one, 3) }), peak);
+  link.append(h("strong", { text: named ? one.machine : stamp(one.time, now()) }), when, h("span", { class: "what", text: sensorsOf(one, 2), title: one.sensors.join(", ") }), peak);
   node.show = (one) => {
     attr(node, "data-open", one.until === null ? "" : null);
     attr(link, "href", moment(one));

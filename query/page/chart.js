@@ -163,10 +163,12 @@ export class Chart {
   drawScore(box) {
     const { ctx, colour, threshold } = this;
     const scores = this.data?.scores ?? [];
-    this.title("Anomaly score", threshold ? `threshold ${value(threshold, 3)}` : "", box, colour("score"));
-    if (scores.length === 0) return this.words(this.data ? "no score in this range" : "", box);
     const top = Math.max(...scores.map((p) => p.v), (threshold ?? 0) * 1.25) * 1.05 || 1;
-    const y = (v) => box.bottom - (v / top) * (box.bottom - box.top);
+    // Far beyond the threshold, a straight scale would press all that matters onto the axis.
+    const bent = threshold > 0 && top > threshold * 3;
+    const y = (v) => box.bottom - (bent ? Math.sqrt(Math.max(0, v) / top) : v / top) * (box.bottom - box.top);
+    this.title("Anomaly score", threshold ? `threshold ${value(threshold, 3)}${bent ? ", square-root scale" : ""}` : "", box, colour("score"));
+    if (scores.length === 0) return this.words(this.data ? "no score in this range" : "", box);
     this.valueAxis(0, top, y, box, 2);
     this.clip(box, () => {
       trace(ctx, scores, { step: this.data.step, raw: false, floor: y(0) }, (t) => this.x(t), y, (name) => colour(name === "line" ? "score" : name === "band" ? "score-band" : name));

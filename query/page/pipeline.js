@@ -46,7 +46,7 @@ export function update() {
   table.hidden = list.length === 0;
   empty.hidden = list.length > 0;
   text(empty, !report ? (plant.errors.pipeline?.message ?? "Reading the marks…") : "No partition has data yet.");
-  text(dead, plant.deadLetters === null ? "" : plant.deadLetters === 0 ? "No dead letters: every record could be read." : `${count(plant.deadLetters)} dead letters: records that could not be read, kept whole in dead_letters.`);
+  text(dead, plant.deadLetters === null ? "" : plant.deadLetters === 0 ? "No dead letters: every record could be read." : `${plant.deadLetters === 1 ? "1 dead letter" : `${count(plant.deadLetters)} dead letters`}: what could not be read is kept whole in dead_letters.`);
   attr(dead, "data-tone", plant.deadLetters > 0 ? "warn" : null);
   deadLink.hidden = !plant.deadLetters;
   drawParts();

@@ -45,7 +45,7 @@ export function update() {
   }
   text(tiles.total.figure, plant.archived === null ? "–" : plant.archived < 1e7 ? count(plant.archived) : short(plant.archived));
   attr(tiles.total.node, "title", plant.archived === null ? null : `${count(plant.archived)} readings`);
-  text(tiles.total.note, plant.deadLetters === null ? "" : plant.deadLetters === 0 ? "no dead letters" : `${count(plant.deadLetters)} dead letters`);
+  text(tiles.total.note, plant.deadLetters === null ? "" : plant.deadLetters === 0 ? "no dead letters" : plant.deadLetters === 1 ? "1 dead letter" : `${count(plant.deadLetters)} dead letters`);
   text(tiles.open.figure, count(plant.open));
   attr(tiles.open.node, "data-tone", plant.open > 0 ? "bad" : null);
   const latest = plant.anomalies?.[0];
