@@ -32,7 +32,7 @@ pub enum AggregateError {
     #[error("topic {0} is not in the config")]
     UnknownTopic(String),
     /// Kafka.
-    #[error(transparent)]
+    #[error("{0}")]
     Consumer(#[from] ConsumerError),
     /// The alerts' producer.
     #[error("alerts: {0}")]

@@ -14,6 +14,7 @@ use stillwell_ingest::IngestSettings;
 use stillwell_query::{Limits, QuerySettings};
 use stillwell_schema::health::{Board, State};
 use stillwell_schema::{Clock, SystemClock};
+use stillwell_source::consumer::ConsumerError;
 use stillwell_source::settings::{KafkaSettings, TimeUnit, TopicSettings};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -223,9 +224,16 @@ impl Running {
         let (stopping, board) = (stop.clone(), board.clone());
         let task = tokio::spawn(async move {
             while let Err(error) = stage(stopping.clone()).await {
-                let why = format!("{:#}", anyhow::Error::new(error));
-                error!(stage = name, error = why, "stage ended; starting it again");
+                let error = anyhow::Error::new(error);
+                // Two processes that take each other's place by turns would never get on.
+                let is_final =
+                    error.chain().any(|cause| matches!(cause.downcast_ref(), Some(ConsumerError::Fenced)));
+                let why = error.to_string();
+                error!(stage = name, error = why, is_final, "stage ended");
                 board.set(name, State::Failed, why);
+                if is_final {
+                    return;
+                }
                 tokio::select! {
                     () = tokio::time::sleep(RESTART) => {}
                     () = stopping.cancelled() => return,

@@ -60,7 +60,8 @@ pub async fn ensure(config: &Config, kafka: &KafkaSettings) -> anyhow::Result<()
 fn client_config(kafka: &KafkaSettings) -> ClientConfig {
     let mut client = ClientConfig::new();
     client.set("bootstrap.servers", &kafka.brokers);
-    for (key, value) in &kafka.properties {
+    // Nobody joins a group here.
+    for (key, value) in kafka.properties.iter().filter(|(key, _)| !key.starts_with("group.")) {
         client.set(key, value);
     }
     client

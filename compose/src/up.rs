@@ -12,6 +12,7 @@ use stillwell_schema::health::{Board, State};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
+use uuid::Uuid;
 
 use crate::config::Config;
 use crate::endpoints::Endpoints;
@@ -86,6 +87,7 @@ pub async fn run(
     let _lock = lock(&data)?;
     Endpoints::remove(&data);
     apply(&args, &mut config);
+    take_member(&mut config, &data)?;
     let mut stack =
         Stack { kafka: None, clickhouse: None, ingest: None, aggregate: None, query: None, demo: None };
     let started = tokio::select! {
@@ -117,6 +119,27 @@ fn apply(args: &UpArgs, config: &mut Config) {
     if let Some(pg) = &args.pg {
         config.query.pg.clone_from(pg);
     }
+}
+
+/// Names this folder's member of the consumer groups, so that after a crash the next `up` takes the
+/// partitions over at once, and need not wait until the group misses the old one.
+fn take_member(config: &mut Config, data: &Path) -> anyhow::Result<()> {
+    const PROPERTY: &str = "group.instance.id";
+    if config.kafka.flat_properties()?.contains_key(PROPERTY) {
+        return Ok(());
+    }
+    let path = data.join("member");
+    let member = match fs::read_to_string(&path) {
+        Ok(member) => member,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let member = format!("up-{}", Uuid::new_v4().simple());
+            crate::files::write_atomically(&path, member.as_bytes())?;
+            member
+        }
+        Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
+    };
+    config.kafka.properties.insert(PROPERTY.to_owned(), member.trim().into());
+    Ok(())
 }
 
 /// One `up` per data folder.

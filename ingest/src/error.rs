@@ -24,7 +24,7 @@ pub enum IngestError {
     #[error(transparent)]
     Key(#[from] KeyError),
     /// The consumer cannot go on.
-    #[error(transparent)]
+    #[error("{0}")]
     Consumer(#[from] ConsumerError),
     /// The dead letter producer cannot be made.
     #[error("dead letters: {0}; check the [kafka] properties")]

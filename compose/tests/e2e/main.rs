@@ -4,6 +4,7 @@
 mod crash;
 mod malformed;
 mod outage;
+mod plant;
 mod panels;
 mod producer;
 mod recordings;

@@ -16,8 +16,8 @@ pub trait Stage: Send + Sync + 'static {
     type Error: std::error::Error + Send + Sync + 'static;
 
     /// The stage's own stored position of a lane: the next offset to read. None means that the lane is
-    /// new and begins at the earliest offset. Called in the rebalance, so it should answer within seconds;
-    /// an error is logged and the partition asked for again with backoff.
+    /// new and begins at the earliest offset. Called for several lanes at once, and dropped where the lane is
+    /// revoked meanwhile; an error is logged and the partition asked for again with backoff.
     fn position(
         &self,
         lane: &TopicPartition,
