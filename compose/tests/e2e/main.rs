@@ -4,8 +4,8 @@
 mod crash;
 mod malformed;
 mod outage;
-mod plant;
 mod panels;
+mod plant;
 mod producer;
 mod recordings;
 mod stack;
