@@ -42,6 +42,10 @@ pub static READINGS: LazyLock<SchemaRef> = LazyLock::new(|| {
 ///
 /// `readings` is how many readings were decoded from it; `error_class` and `error` are null where it
 /// decoded.
+///
+/// A header's name that is no UTF-8 is written as `%bytes:` and its bytes percent-encoded (letters, digits and
+/// `-._~` as they are, each other byte as `%` and two upper-case hex digits), and so is a name that itself
+/// begins with `%bytes:`; every other name stands as it came.
 pub static RECORDS: LazyLock<SchemaRef> = LazyLock::new(|| {
     Arc::new(Schema::new(vec![
         Field::new("topic", DataType::Utf8, false),

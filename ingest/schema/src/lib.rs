@@ -5,8 +5,9 @@
 //! burn, and does no I/O.
 //!
 //! Reading order: [`ids`] and [`range`] name positions in a log; [`columns`] says what a reading and a
-//! record look like as Arrow columns; [`paths`] says where the archive keeps them; [`merkle`] and
-//! [`manifest`] make them evidence; [`clock`] hands time in.
+//! record look like as Arrow columns, and [`quality`] what its status code means; [`paths`] says where the
+//! archive keeps them; [`merkle`] and [`manifest`] make them evidence; [`clock`] hands time in, and [`health`]
+//! is where each part says how it is.
 
 pub mod clock;
 pub mod columns;

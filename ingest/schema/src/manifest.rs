@@ -115,6 +115,14 @@ pub enum EntryError {
     /// The signature or key does not parse or does not match.
     #[error("entry signature does not match its body")]
     Signature,
+    /// Its range is none, or its gaps are not in order inside it.
+    #[error("entry {seq} is inconsistent: {reason}")]
+    Range {
+        /// The entry's seq.
+        seq: u64,
+        /// What is wrong.
+        reason: String,
+    },
     /// It does not follow its predecessor.
     #[error(
         "entry {seq} of {topic}/{partition} does not follow its predecessor: {field} is {found}, expected {expected}"
@@ -158,8 +166,8 @@ impl Entry {
 }
 
 impl SignedEntry {
-    /// Parses and checks an object: canonical bytes, known format, and a signature that matches the key
-    /// it names. Whether that key is trusted is the caller's question.
+    /// Parses and checks an object: canonical bytes, known format, a range with its gaps in order inside it, and
+    /// a signature that matches the key it names. Whether that key is trusted is the caller's question.
     ///
     /// # Errors
     /// [`EntryError`] says what is wrong.
@@ -171,6 +179,7 @@ impl SignedEntry {
         if serde_json::to_vec(&stored)? != bytes {
             return Err(EntryError::NotCanonical);
         }
+        check_range(&stored.body)?;
         verify(&stored)?;
         let sha256 = hex::encode(Sha256::digest(&bytes));
         Ok(Self { entry: stored.body, bytes, sha256 })
@@ -181,6 +190,23 @@ impl SignedEntry {
     pub fn head(&self) -> Head {
         Head { seq: self.entry.seq + 1, next: Some(self.entry.range.next), previous: self.sha256.clone() }
     }
+}
+
+/// Readers add lengths and skip by gaps, so an entry must not claim what no log can hold, whoever signed it.
+fn check_range(entry: &Entry) -> Result<(), EntryError> {
+    let inconsistent = |reason| EntryError::Range { seq: entry.seq, reason };
+    let range = OffsetRange::new(entry.range.first, entry.range.next);
+    let mut free = range.map_err(|error| inconsistent(error.to_string()))?;
+    for Gap { first, next, .. } in &entry.gaps {
+        if *first < free.first || *next <= *first || *next > free.next {
+            return Err(inconsistent(format!(
+                "gap [{first}, {next}) is not within [{}, {})",
+                free.first, free.next
+            )));
+        }
+        free.first = *next;
+    }
+    Ok(())
 }
 
 fn verify(stored: &Stored) -> Result<(), EntryError> {

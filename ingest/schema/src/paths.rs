@@ -9,7 +9,7 @@
 
 use std::fmt;
 
-use crate::ids::TopicPartition;
+use crate::ids::{Offset, TopicPartition};
 use crate::range::OffsetRange;
 
 /// The two files of a commit.
@@ -55,6 +55,21 @@ pub fn entry(lane: &TopicPartition, seq: u64) -> String {
     format!("{}/{seq:012}.json", manifest_folder(lane))
 }
 
+/// The seq of the entry at `path`; none where it is not a path of [`entry`].
+///
+/// ```
+/// use stillwell_schema::paths::entry_seq;
+/// assert_eq!(entry_seq("readings/manifest/3/000000000007.json"), Some(7));
+/// assert_eq!(entry_seq("readings/manifest/3/000000000007.json.bak"), None);
+/// ```
+#[must_use]
+pub fn entry_seq(path: &str) -> Option<u64> {
+    let digits = path.rsplit('/').next()?.strip_suffix(".json")?;
+    // `entry` pads to 12 digits, and a sign parses too.
+    let plain = digits.len() >= 12 && digits.bytes().all(|b| b.is_ascii_digit());
+    plain.then(|| digits.parse().ok()).flatten()
+}
+
 /// The folder of a lane's data files of one kind.
 #[must_use]
 pub fn data_folder(lane: &TopicPartition, kind: FileKind) -> String {
@@ -65,4 +80,21 @@ pub fn data_folder(lane: &TopicPartition, kind: FileKind) -> String {
 #[must_use]
 pub fn data_file(lane: &TopicPartition, kind: FileKind, range: OffsetRange, unique: &str) -> String {
     format!("{}/{}-{}-{unique}.parquet", data_folder(lane, kind), range.first, range.next)
+}
+
+/// The first offset of the data file at `path`; none where it is not a path of [`data_file`].
+///
+/// ```
+/// use stillwell_schema::Offset;
+/// use stillwell_schema::paths::data_first;
+/// assert_eq!(data_first("readings/records/3/40-50-6f1c.parquet"), Some(Offset(40)));
+/// assert_eq!(data_first("readings/records/3/notes.txt"), None);
+/// ```
+#[must_use]
+pub fn data_first(path: &str) -> Option<Offset> {
+    let name = path.rsplit('/').next()?.strip_suffix(".parquet")?;
+    let mut parts = name.splitn(3, '-');
+    let (first, next) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+    parts.next()?;
+    OffsetRange::new(Offset(first), Offset(next)).ok().map(|range| range.first)
 }

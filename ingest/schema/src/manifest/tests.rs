@@ -55,6 +55,32 @@ fn spacing_and_field_order_are_part_of_the_format() {
 }
 
 #[test]
+fn ranges_and_gaps_that_no_log_can_have_are_refused() {
+    let check = |(first, next): (i64, i64), gaps: &[(i64, i64)], expected: bool| {
+        let gap = |&(first, next): &(i64, i64)| Gap {
+            first: Offset(first),
+            next: Offset(next),
+            reason: crate::GapReason::NotDelivered,
+        };
+        let range = OffsetRange { first: Offset(first), next: Offset(next) };
+        let entry = Entry { range, gaps: gaps.iter().map(gap).collect(), ..entry(0, 0, 10, GENESIS) };
+        let signed = entry.sign(&key());
+        assert_eq!(signed.is_ok(), expected, "[{first}, {next}) {gaps:?}");
+        assert!(signed.is_ok() || matches!(signed, Err(EntryError::Range { .. })));
+    };
+    check((5, 10), &[], true);
+    check((5, 10), &[(5, 10)], true);
+    check((5, 10), &[(5, 7), (7, 8), (9, 10)], true);
+    check((10, 5), &[], false);
+    check((-1, 5), &[], false);
+    check((5, 10), &[(4, 6)], false);
+    check((5, 10), &[(9, 11)], false);
+    check((5, 10), &[(7, 7)], false);
+    check((5, 10), &[(8, 9), (5, 6)], false);
+    check((5, 10), &[(5, 8), (7, 9)], false);
+}
+
+#[test]
 fn a_chain_has_one_possible_order() {
     let lane = TopicPartition::new("readings", 2);
     let first = entry(0, 5, 10, GENESIS).sign(&key()).unwrap();
