@@ -60,11 +60,12 @@ impl RecordChunk {
         }
     }
 
-    /// Appends the record at `offset`; offsets between the chunk's end and `offset` become a gap first,
-    /// by [`RecordChunk::push_gap`].
+    /// Appends the record at `offset`, which is the chunk's end: what is missing before it has been named by
+    /// [`RecordChunk::push_gap`]. A header's name is text; one that came as other bytes comes encoded (see
+    /// [`stillwell_schema::columns::RECORDS`]).
     ///
     /// # Panics
-    /// If `offset` is not the chunk's end: the caller names every gap.
+    /// If `offset` is not the chunk's end.
     pub fn push<'a>(
         &mut self,
         offset: Offset,

@@ -1,13 +1,16 @@
 //! Polls Kafka and hands each partition's records to its lane.
 //!
 //! One OS thread polls; it waits for a stage only where a lane is taken away, and for a moment where no other
-//! lane could go on either. Reading order: [`client`] makes the Kafka client and takes note of rebalances;
-//! [`poll`] is the thread's loop; [`lanes`] opens, feeds and closes lanes, each in its [`slot`]; [`lookup`]
-//! finds where one starts; [`feed`] cuts its records into chunks and [`held`] keeps those that the stage has no
-//! room for; [`watermarks`] looks at the logs' ends from aside.
+//! lane could go on either. Reading order: [`properties`] sets the Kafka client up and [`client`] makes it and
+//! takes note of rebalances; [`poll`] is the thread's loop, and [`weather`] says whether Kafka is there;
+//! [`lanes`] opens, feeds and closes lanes, each in its [`slot`]; [`lookup`] finds where one starts; [`feed`]
+//! cuts its records, with their [`headers`], into chunks and [`held`] keeps those that the stage has no room
+//! for; [`watermarks`] looks at the logs' ends from aside, and [`doubt`] holds a lane against them after an
+//! error that may be its own.
 //!
 //! What the protocol needs is not left to the user's properties: no automatic commit or reset, checked CRCs,
-//! committed records only, cooperative rebalancing ([`client::PROTOCOL`]).
+//! committed records only, cooperative rebalancing ([`properties::PROTOCOL`]). [`check_properties`] says so
+//! before anything is started.
 //!
 //! A killed process' partitions come back to the group after `session.timeout.ms`. With the property
 //! `group.instance.id` (one per process, the same at each start) a process that is started again within that
@@ -27,13 +30,19 @@ use crate::lane::Stage;
 use crate::settings::{KafkaSettings, TopicSettings};
 
 mod client;
+mod doubt;
 mod feed;
+mod headers;
 mod held;
 mod lanes;
 mod lookup;
 mod poll;
+mod properties;
 mod slot;
 mod watermarks;
+mod weather;
+
+pub use properties::check_properties;
 
 /// How a stage consumes.
 #[derive(Clone, Debug)]

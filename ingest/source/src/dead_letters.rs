@@ -1,32 +1,90 @@
 //! Sends what cannot be read to the dead letter topic, as it came: key, value and headers are the original's,
 //! and further headers, in the names that Kafka Connect gives them, say where it came from and what is wrong.
+//!
+//! A header whose name came encoded (see [`stillwell_schema::columns::RECORDS`]) goes out encoded. Each letter
+//! goes by itself. What passes ([`verdict`]) is waited for without end, as long as the broker is
+//! away; what does not is refused, counted and left behind, so that no letter holds up another.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use metrics::counter;
 use rdkafka::ClientConfig;
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::{FutureProducer, FutureRecord};
-use stillwell_schema::TopicPartition;
+use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
+use stillwell_schema::{Offset, TopicPartition};
+use thiserror::Error;
 
 use crate::chunk::RecordRef;
 use crate::decode::DecodeError;
-use crate::settings::KafkaSettings;
+use crate::settings::{KafkaSettings, canonical};
+
+mod outage;
+mod verdict;
+
+pub use outage::Waiting;
+pub use rdkafka::error::KafkaError;
+
+use outage::Outage;
+use verdict::{Verdict, verdict};
 
 /// Records on their way at once.
 const IN_FLIGHT_MAX: usize = 1000;
 /// Bounds of the wait between two tries.
 const RETRY_MIN: Duration = Duration::from_millis(200);
 const RETRY_MAX: Duration = Duration::from_secs(10);
+/// Producers that may break down over one letter; the next breakdown is the letter's refusal.
+const BREAKDOWNS_MAX: u32 = 3;
+/// An error quotes what it could not read, and a header is no place for a whole record.
+const MESSAGE_BYTES_MAX: usize = 1024;
+
+/// Defaults that a user may change.
+const DEFAULTS: &[(&str, &str)] = &[
+    ("linger.ms", "5"),
+    ("reconnect.backoff.max.ms", "1000"),
+    ("message.timeout.ms", "30000"),
+    // A record of the largest size that its own topic takes grows by our headers; whether it is then too
+    // large is the broker's to say.
+    ("message.max.bytes", "16777216"),
+    // What librdkafka may hold of letters on their way, part of the memory promise.
+    ("queue.buffering.max.kbytes", "65536"),
+];
 
 /// Consumers' properties, which a producer does not know.
 const CONSUMERS_ONLY: &[&str] =
     &["group.", "session.", "heartbeat.", "fetch.", "queued.", "max.p", "isolation."];
 
+/// Some letters of a batch were refused for good.
+#[derive(Debug, Error)]
+#[error("{refused} of {letters} dead letters were refused, the first at offset {offset}: {error}")]
+pub struct Refused {
+    /// How many.
+    pub refused: usize,
+    /// Of how many.
+    pub letters: usize,
+    /// The first that was.
+    pub offset: Offset,
+    /// And why.
+    pub error: KafkaError,
+}
+
 /// A producer of dead letters.
 pub struct DeadLetters {
+    config: ClientConfig,
+    producer: Mutex<Current>,
+}
+
+/// The producer of now. Each that follows a broken one has the next number.
+struct Current {
     producer: FutureProducer,
+    number: u64,
+}
+
+/// Where letters come from and go to.
+#[derive(Clone, Copy)]
+struct Route<'a> {
+    topic: &'a str,
+    lane: &'a TopicPartition,
 }
 
 impl DeadLetters {
@@ -35,68 +93,109 @@ impl DeadLetters {
     /// # Errors
     /// Where librdkafka refuses the settings.
     pub fn new(kafka: &KafkaSettings) -> Result<Self, KafkaError> {
-        let mut config = ClientConfig::new();
-        config
-            .set("linger.ms", "5")
-            .set("reconnect.backoff.max.ms", "1000")
-            .set("message.timeout.ms", "30000");
-        for (key, value) in &kafka.properties {
-            if !CONSUMERS_ONLY.iter().any(|prefix| key.starts_with(prefix)) {
-                config.set(key, value);
-            }
-        }
-        config.set("bootstrap.servers", &kafka.brokers).set("acks", "all").set("enable.idempotence", "true");
-        Ok(Self { producer: config.create()? })
+        let config = config(kafka);
+        let producer = config.create()?;
+        Ok(Self { config, producer: Mutex::new(Current { producer, number: 0 }) })
     }
 
-    /// Sends `failed` records of one lane to `topic` and waits until the broker has acknowledged all of
-    /// them (acks=all, idempotent), retrying with backoff while the broker is away.
+    /// Sends `failed` records of one lane to `topic` and waits until the broker has acknowledged each (acks=all,
+    /// idempotent) or refused it for good. While the broker is away it waits, with backoff, and `waiting` hears
+    /// of it once per reason.
     ///
     /// # Errors
-    /// Only for what retrying cannot mend (topic or message refused).
+    /// [`Refused`] where trying again cannot mend it (topic or record refused); all others were sent.
     pub async fn send(
         &self,
         topic: &str,
         lane: &TopicPartition,
         failed: &[(RecordRef<'_>, &DecodeError)],
-    ) -> Result<(), KafkaError> {
+        waiting: Waiting<'_>,
+    ) -> Result<(), Refused> {
+        let (route, outage) = (Route { topic, lane }, Outage::new(waiting));
+        let mut refusals = Vec::new();
         for some in failed.chunks(IN_FLIGHT_MAX) {
-            let sends = some.iter().map(|(record, error)| self.send_one(topic, lane, record, error));
-            futures::future::try_join_all(sends).await?;
-            counter!("stillwell_dead_letters_total", "topic" => topic.to_owned())
-                .increment(some.len() as u64);
+            let sends = some.iter().map(|(record, error)| self.send_one(route, record, error, &outage));
+            let sent = futures::future::join_all(sends).await;
+            let refused =
+                sent.into_iter().zip(some).filter_map(|(sent, letter)| Some((letter.0.offset, sent.err()?)));
+            let before = refusals.len();
+            refusals.extend(refused);
+            let accepted = some.len() - (refusals.len() - before);
+            counter!("stillwell_dead_letters_total", "topic" => topic.to_owned()).increment(accepted as u64);
         }
-        Ok(())
+        let refused = refusals.len();
+        match refusals.into_iter().next() {
+            Some((offset, error)) => Err(Refused { refused, letters: failed.len(), offset, error }),
+            None => Ok(()),
+        }
     }
 
     async fn send_one(
         &self,
-        topic: &str,
-        lane: &TopicPartition,
+        route: Route<'_>,
         record: &RecordRef<'_>,
         error: &DecodeError,
+        outage: &Outage<'_>,
     ) -> Result<(), KafkaError> {
-        let mut wait = RETRY_MIN;
+        let (mut wait, mut breakdowns) = (RETRY_MIN, 0);
         loop {
+            let (producer, number) = self.current();
             let letter = FutureRecord {
-                topic,
+                topic: route.topic,
                 partition: None,
                 payload: record.value,
                 key: record.key,
                 timestamp: (record.timestamp_ms >= 0).then_some(record.timestamp_ms),
-                headers: Some(headers(lane, record, error)),
+                headers: Some(headers(route.lane, record, error)),
             };
-            match self.producer.send::<[u8], [u8], _>(letter, wait).await {
-                Ok(_) => return Ok(()),
-                Err((refused, _)) if !is_transient(&refused) => return Err(refused),
-                Err((away, _)) => {
-                    tracing::warn!(%lane, topic, error = %away, "dead letters wait for kafka");
-                    tokio::time::sleep(wait).await;
-                    wait = (wait * 2).min(RETRY_MAX);
+            let Err((failure, _)) = producer.send::<[u8], [u8], _>(letter, wait).await else { return Ok(()) };
+            match verdict(&failure, producer.client().fatal_error().is_some()) {
+                Verdict::Refused => return Err(failure),
+                Verdict::Broken if breakdowns == BREAKDOWNS_MAX => return Err(failure),
+                Verdict::Broken => {
+                    breakdowns += 1;
+                    self.renew(number)?;
                 }
+                Verdict::Away => {}
             }
+            outage.tell(&failure);
+            tokio::time::sleep(wait).await;
+            wait = (wait * 2).min(RETRY_MAX);
         }
     }
+
+    fn current(&self) -> (FutureProducer, u64) {
+        let current = self.producer.lock().unwrap_or_else(PoisonError::into_inner);
+        (current.producer.clone(), current.number)
+    }
+
+    /// Puts a new producer in the place of number `broken`, unless another letter has done so.
+    fn renew(&self, broken: u64) -> Result<(), KafkaError> {
+        let mut current = self.producer.lock().unwrap_or_else(PoisonError::into_inner);
+        if current.number == broken {
+            *current = Current { producer: self.config.create()?, number: broken + 1 };
+        }
+        Ok(())
+    }
+}
+
+/// The user's properties over the defaults, and what the promise of [`DeadLetters::send`] needs over both.
+fn config(kafka: &KafkaSettings) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    for (key, value) in DEFAULTS {
+        config.set(canonical(key), *value);
+    }
+    for (key, value) in &kafka.properties {
+        if !CONSUMERS_ONLY.iter().any(|prefix| key.starts_with(prefix)) {
+            config.set(canonical(key), value);
+        }
+    }
+    for (key, value) in
+        [("bootstrap.servers", &*kafka.brokers), ("acks", "all"), ("enable.idempotence", "true")]
+    {
+        config.set(canonical(key), value);
+    }
+    config
 }
 
 fn headers(lane: &TopicPartition, record: &RecordRef<'_>, error: &DecodeError) -> OwnedHeaders {
@@ -109,7 +208,7 @@ fn headers(lane: &TopicPartition, record: &RecordRef<'_>, error: &DecodeError) -
         ("__connect.errors.connector.name", "stillwell"),
         ("__connect.errors.stage", "VALUE_CONVERTER"),
         ("__connect.errors.exception.class.name", error.class),
-        ("__connect.errors.exception.message", &message),
+        ("__connect.errors.exception.message", &message[..message.floor_char_boundary(MESSAGE_BYTES_MAX)]),
     ];
     let theirs = record
         .headers()
@@ -117,20 +216,5 @@ fn headers(lane: &TopicPartition, record: &RecordRef<'_>, error: &DecodeError) -
     ours.into_iter().fold(theirs, |headers, (key, value)| headers.insert(Header { key, value: Some(value) }))
 }
 
-fn is_transient(error: &KafkaError) -> bool {
-    use RDKafkaErrorCode as Code;
-    let permanent = [
-        Code::MessageSizeTooLarge,
-        Code::InvalidMessage,
-        Code::InvalidMessageSize,
-        Code::InvalidTopic,
-        Code::UnknownTopic,
-        Code::TopicAuthorizationFailed,
-        Code::ClusterAuthorizationFailed,
-        Code::InvalidRecord,
-    ];
-    match error {
-        KafkaError::MessageProduction(code) => !permanent.contains(code),
-        _ => false,
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -17,11 +17,18 @@ pub trait Stage: Send + Sync + 'static {
 
     /// The stage's own stored position of a lane: the next offset to read. None means that the lane is
     /// new and begins at the earliest offset. Called for several lanes at once, and dropped where the lane is
-    /// revoked meanwhile; an error is logged and the partition asked for again with backoff.
+    /// revoked meanwhile; an error is logged and shown by its class ([`Stage::is_transient`]), and the partition
+    /// asked for again with backoff.
     fn position(
         &self,
         lane: &TopicPartition,
     ) -> impl Future<Output = Result<Option<Offset>, Self::Error>> + Send;
+
+    /// Whether an error of [`Stage::position`] passes by itself, so that the lane waits, or needs an operator.
+    #[must_use]
+    fn is_transient(_error: &Self::Error) -> bool {
+        true
+    }
 
     /// Runs a lane until its chunks end (revoked or shut down) or it cannot go on. Errors that pass by
     /// themselves (store away) are waited out inside, with backoff; meanwhile the lane's partition is

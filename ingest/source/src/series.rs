@@ -30,6 +30,7 @@ pub struct Series {
 #[derive(Debug, Default)]
 pub struct SeriesTable {
     names: Vec<Box<str>>,
+    names_bytes: usize,
     name_codes: HashTable<NameCode>,
     series: Vec<Series>,
     series_codes: HashTable<SeriesCode>,
@@ -45,6 +46,7 @@ impl SeriesTable {
         }
         let code = next_code(self.names.len());
         self.names.push(name.into());
+        self.names_bytes += name.len();
         let names = &self.names;
         self.name_codes.insert_unique(hash, code, |&c| FxBuildHasher.hash_one(&*names[c as usize]));
         code
@@ -92,6 +94,16 @@ impl SeriesTable {
     #[must_use]
     pub fn len(&self) -> usize {
         self.series.len()
+    }
+
+    /// Bytes of memory held.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        self.names_bytes
+            + self.names.capacity() * size_of::<Box<str>>()
+            + self.name_codes.allocation_size()
+            + self.series.capacity() * size_of::<Series>()
+            + self.series_codes.allocation_size()
     }
 
     /// Whether nothing was seen yet.

@@ -9,39 +9,11 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::types::RDKafkaRespErr;
-use rdkafka::{ClientConfig, ClientContext, TopicPartitionList};
+use rdkafka::{ClientContext, TopicPartitionList};
 use stillwell_schema::{Offset, TopicPartition};
 
+use super::properties::config;
 use super::{ConsumerError, ConsumerSettings};
-
-/// What the protocol stands on.
-pub(super) const PROTOCOL: &[(&str, &str)] = &[
-    ("enable.auto.commit", "false"),
-    ("enable.auto.offset.store", "false"),
-    ("auto.offset.reset", "error"),
-    ("check.crcs", "true"),
-    ("isolation.level", "read_committed"),
-    ("partition.assignment.strategy", "cooperative-sticky"),
-    ("enable.partition.eof", "false"),
-    ("group.protocol", "classic"),
-];
-
-/// Defaults that a user may change.
-const DEFAULTS: &[(&str, &str)] = &[
-    // A killed member's partitions go to the others after this.
-    ("session.timeout.ms", "6000"),
-    ("heartbeat.interval.ms", "1500"),
-    ("topic.metadata.refresh.interval.ms", "30000"),
-    ("reconnect.backoff.max.ms", "1000"),
-    ("fetch.wait.max.ms", "50"),
-    // What librdkafka may hold ahead of us, over all partitions: enough for full speed, and part of the
-    // memory promise. A partition that found this queue full asks again after the backoff, which is a second
-    // unless it is set and would then be the limit of the speed.
-    ("queued.max.messages.kbytes", "16384"),
-    ("fetch.queue.backoff.ms", "20"),
-    ("fetch.max.bytes", "16777216"),
-    ("max.partition.fetch.bytes", "2097152"),
-];
 
 pub(super) type Client = BaseConsumer<Context>;
 
@@ -120,27 +92,7 @@ impl Context {
 
 /// Makes the group's consumer.
 pub(super) fn connect(settings: &ConsumerSettings) -> Result<Client, ConsumerError> {
-    Ok(config(settings)?.create_with_context(Context::default())?)
-}
-
-/// All properties, the user's over the defaults.
-pub(super) fn config(settings: &ConsumerSettings) -> Result<ClientConfig, ConsumerError> {
-    let mut config = ClientConfig::new();
-    for (key, value) in DEFAULTS {
-        config.set(*key, *value);
-    }
-    for (key, value) in &settings.kafka.properties {
-        let fixed = PROTOCOL.iter().find(|(fixed, _)| fixed == key);
-        if fixed.is_some_and(|(_, needed)| needed != value) || key == "group.id" {
-            return Err(ConsumerError::FixedProperty(key.clone()));
-        }
-        config.set(key, value);
-    }
-    for (key, value) in PROTOCOL {
-        config.set(*key, *value);
-    }
-    config.set("bootstrap.servers", &settings.kafka.brokers).set("group.id", &settings.group);
-    Ok(config)
+    Ok(config(&settings.kafka, &settings.group)?.create_with_context(Context::default())?)
 }
 
 /// Assigns a partition to the client from offset `at` on.
@@ -175,9 +127,9 @@ pub(super) fn list_of(id: &TopicPartition) -> TopicPartitionList {
 mod tests {
     use std::time::Duration;
 
-    use rdkafka::Message;
     use rdkafka::mocking::MockCluster;
     use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+    use rdkafka::{ClientConfig, Message};
     use stillwell_schema::health::Board;
 
     use super::*;
@@ -195,18 +147,6 @@ mod tests {
             chunk_bytes: 1,
             chunk_age: Duration::ZERO,
             board: Board::default(),
-        }
-    }
-
-    #[test]
-    fn users_change_defaults_but_not_the_protocol() {
-        let config_of = |key, value| config(&settings(key, value));
-        assert_eq!(config_of("session.timeout.ms", "9000").unwrap().get("session.timeout.ms"), Some("9000"));
-        assert!(config_of("auto.offset.reset", "error").is_ok());
-        for (key, value) in [("auto.offset.reset", "latest"), ("group.id", "other")] {
-            assert!(
-                matches!(config_of(key, value), Err(ConsumerError::FixedProperty(found)) if found == key)
-            );
         }
     }
 

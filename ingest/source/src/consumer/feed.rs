@@ -46,6 +46,12 @@ impl Feed {
         self.next = Offset(offset.0 + 1);
     }
 
+    /// The offset of the next record, as far as the log is known.
+    #[inline]
+    pub(super) fn expects(&self) -> Offset {
+        self.next.max(self.earliest)
+    }
+
     /// The open chunk, if it is to go: it holds `bytes` or its first record is `age` old.
     pub(super) fn cut(&mut self, bytes: usize, age: Duration, now: Instant) -> Option<RecordChunk> {
         let (chunk, since) = self.open.as_ref()?;
@@ -113,6 +119,12 @@ mod tests {
         let reasons: Vec<_> =
             feed.flush().unwrap().gaps().iter().map(|g| (g.first.0, g.next.0, g.reason)).collect();
         assert_eq!(reasons, [(5, 8, GapReason::RetentionLoss), (8, 10, GapReason::NotDelivered)]);
+    }
+
+    #[test]
+    fn what_retention_took_is_not_expected() {
+        assert_eq!(feed(5, 8).expects(), Offset(8));
+        assert_eq!(feed(5, 0).expects(), Offset(5));
     }
 
     #[test]

@@ -1,36 +1,35 @@
-//! The lanes of this consumer: opened at an assignment, fed, held back one by one, and closed.
+//! The lanes of this consumer: taken in at an assignment, opened ([`open`]), fed, held back one by one, and
+//! ended ([`end`]).
 
-use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use metrics::counter;
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use stillwell_schema::health::State;
 use stillwell_schema::{Offset, TopicPartition};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
 
 use super::ConsumerSettings;
-use super::client::{Client, enter, give_up, list_of};
-use super::feed::Feed;
-use super::held::{Full, Held};
-use super::lookup::{Refusal, Start, start_of};
-use super::slot::{Open, REOPEN_MAX, REOPEN_MIN, Slot, closed_for, describe, part, reopen_after, report};
-use super::watermarks::{Watched, Watchlist};
+use super::client::{Client, give_up, list_of};
+use super::headers;
+use super::held::Full;
+use super::slot::{REOPEN_MIN, Slot, part};
+use super::watermarks::Watchlist;
 use crate::budget::Budget;
-use crate::lane::{DisplayCommit, Lane, LaneEnd, Stage};
+use crate::lane::Stage;
+
+mod end;
+mod open;
 
 /// Chunks that a stage may have waiting: one being worked on, and enough to hide a hiccup.
 const CHUNKS_WAITING_MAX: usize = 4;
 const NAP: Duration = Duration::from_millis(1);
 /// How long lanes that were taken away may take to end.
 const REVOKED_WITHIN: Duration = Duration::from_secs(10);
-/// How long lanes may take to flush at a stop; a little more than a stage itself waits.
-const STOPPED_WITHIN: Duration = Duration::from_secs(35);
+
 /// Where lanes come from.
 pub(super) struct Sources<S> {
     pub(super) stage: Arc<S>,
@@ -92,6 +91,10 @@ impl<S: Stage> Lanes<S> {
                     open.revoked.cancel();
                     ending.push(open.task);
                 }
+                Slot::Ending(lane) => {
+                    lane.revoked.cancel();
+                    ending.push(lane.task);
+                }
                 Slot::Starting { lookup, .. } => lookup.abort(),
                 Slot::Closed { .. } => {}
             }
@@ -114,22 +117,23 @@ impl<S: Stage> Lanes<S> {
         message: &rdkafka::message::BorrowedMessage<'_>,
         now: Instant,
     ) {
-        use rdkafka::message::{Headers, Message};
+        use rdkafka::message::Message;
         let Some(at) = self.find(message.topic(), message.partition()) else { return };
         let Slot::Open(open) = &mut self.slots[at].1 else { return };
         // Had the pause been in force, it would not have come.
         open.paused = false;
-        let headers = message.headers();
-        let headers = headers.iter().flat_map(|h| h.iter().map(|header| (header.key, header.value)));
+        open.out_of_range = None;
+        let offset = Offset(message.offset());
+        let expected = open.feed.expects();
+        if open.is_wary && offset > expected {
+            tracing::error!(lane = %self.slots[at].0, from = expected.0, to = offset.0, "records could not be read; the lane starts over");
+            return self.retire(client, at);
+        }
+        open.is_wary &= offset != expected;
+        let headers = headers::of(message);
+        let headers = headers.iter().map(|(name, value)| (&**name, *value));
         let timestamp_ms = message.timestamp().to_millis().unwrap_or(-1);
-        open.feed.take(
-            Offset(message.offset()),
-            timestamp_ms,
-            message.key(),
-            message.payload(),
-            headers,
-            now,
-        );
+        open.feed.take(offset, timestamp_ms, message.key(), message.payload(), headers, now);
         if open.feed.holds(self.settings.chunk_bytes) {
             self.hand_on(client, at, now);
         }
@@ -189,11 +193,13 @@ impl<S: Stage> Lanes<S> {
                 }
                 Slot::Starting { lookup, .. } if lookup.is_finished() => self.open(client, at),
                 Slot::Open(open) if open.task.is_finished() => self.close(client, at),
+                Slot::Ending(ending) if ending.task.is_finished() => self.close(client, at),
                 Slot::Open(_) => {
                     self.hand_on(client, at, now);
                     self.resume(client, at);
+                    self.hold_to_its_log(client, at);
                 }
-                Slot::Closed { .. } | Slot::Starting { .. } => {}
+                Slot::Closed { .. } | Slot::Starting { .. } | Slot::Ending(_) => {}
             }
         }
     }
@@ -219,153 +225,6 @@ impl<S: Stage> Lanes<S> {
         }
         if let Err(error) = client.resume(&list) {
             tracing::warn!(%error, "kafka cannot resume partitions");
-        }
-    }
-
-    /// Starts every lane over: the broker says that an offset is out of range, but not whose.
-    pub(super) fn reopen_all(&mut self, client: &Client) {
-        let all: Vec<(String, i32)> =
-            self.slots.iter().map(|(id, _)| (id.topic.to_string(), id.partition)).collect();
-        self.revoke(client, &all);
-        self.assign(client, all);
-    }
-
-    /// Flushes and ends every lane, in order.
-    pub(super) fn stop(&mut self) {
-        let mut tasks = Vec::new();
-        for (id, slot) in std::mem::take(&mut self.slots) {
-            let mut open = match slot {
-                Slot::Open(open) => open,
-                Slot::Starting { lookup, .. } => {
-                    lookup.abort();
-                    continue;
-                }
-                Slot::Closed { .. } => continue,
-            };
-            tasks.push(async move {
-                for chunk in open.held.take().chain(open.feed.flush()) {
-                    // A lane that has ended needs no more chunks.
-                    let _ = open.chunks.send(chunk).await;
-                }
-                drop(open.chunks);
-                (id, open.task.await)
-            });
-        }
-        let ended =
-            self.runtime.block_on(async { timeout(STOPPED_WITHIN, futures::future::join_all(tasks)).await });
-        match ended {
-            Ok(ended) => ended.iter().for_each(|(id, ended)| report(&self.settings, id, ended)),
-            Err(_) => {
-                tracing::warn!("lanes do not end in time; what they hold is read again at the next start");
-            }
-        }
-    }
-
-    fn look_up(&self, id: &TopicPartition, wait: Duration) -> Slot {
-        let Sources { stage, ends, .. } = &self.sources;
-        let lookup = self.runtime.spawn(start_of(Arc::clone(stage), Arc::clone(ends), id.clone()));
-        Slot::Starting { lookup, wait }
-    }
-
-    /// Starts the lane whose start has been looked up.
-    fn open(&mut self, client: &Client, at: usize) {
-        let (id, Slot::Starting { lookup, wait }) = &mut self.slots[at] else { return };
-        let (id, wait) = (id.clone(), *wait);
-        let found = self.runtime.block_on(lookup).unwrap_or_else(|e| Err(Refusal::waiting(e.to_string())));
-        let entered = found.and_then(|start| match enter(client, &id, start.fetched()) {
-            Ok(()) => Ok(start),
-            Err(error) => Err(Refusal::waiting(format!("kafka refuses to assign it: {error}"))),
-        });
-        self.slots[at].1 = match entered {
-            Ok(start) => {
-                if start.offset.0 < start.low {
-                    tracing::error!(lane = %id, first = start.offset.0, next = start.low, "records fell to the topic's retention before they were read; keep them longer (retention.ms)");
-                }
-                self.settings.board.set(&part(&self.settings, &id), State::Ok, "");
-                Slot::Open(Box::new(self.start(&id, start, wait)))
-            }
-            Err(Refusal { state, detail }) => {
-                self.show(&id, state, detail);
-                closed_for(if state == State::Failed { REOPEN_MAX } else { wait }, wait)
-            }
-        };
-    }
-
-    fn start(&self, id: &TopicPartition, start: Start, wait: Duration) -> Open {
-        let (chunks, receiver) = mpsc::channel(CHUNKS_WAITING_MAX);
-        let revoked = CancellationToken::new();
-        let end = Arc::new(AtomicI64::new(start.high));
-        let received = Arc::new(AtomicI64::new(start.offset.0));
-        let lane = Lane {
-            id: id.clone(),
-            start: start.offset,
-            chunks: receiver,
-            revoked: revoked.clone(),
-            display: DisplayCommit::new(id.clone(), self.display.clone()),
-            end: Arc::clone(&end),
-        };
-        let stage = Arc::clone(&self.sources.stage);
-        let task = self.runtime.spawn(async move { stage.run(lane).await.map_err(|error| describe(&error)) });
-        let mut watched = self.sources.watched.lock().unwrap_or_else(PoisonError::into_inner);
-        watched.push(Watched { lane: id.clone(), end, received: Arc::clone(&received) });
-        Open {
-            feed: Feed::new(id.clone(), start.offset, Offset(start.low)),
-            held: Held::default(),
-            paused: false,
-            chunks,
-            revoked,
-            task,
-            received,
-            records: counter!("stillwell_received_records_total", "stage" => self.settings.stage),
-            bytes: counter!("stillwell_received_bytes_total", "stage" => self.settings.stage),
-            opened: Instant::now(),
-            wait,
-        }
-    }
-
-    /// Closes a lane whose task has ended; it is opened again from its stored position.
-    fn close(&mut self, client: &Client, at: usize) {
-        let (id, Slot::Open(open)) = &mut self.slots[at] else { return };
-        let ended = self.runtime.block_on(&mut open.task);
-        report(&self.settings, id, &ended);
-        let restart = matches!(ended, Ok(Ok(LaneEnd::Restart)));
-        let (after, wait) = reopen_after(restart, open.opened.elapsed(), open.wait);
-        if let Err(error) = give_up(client, &[(id.topic.to_string(), id.partition)]) {
-            tracing::warn!(%error, lane = %id, "kafka refuses to give a partition up");
-        }
-        self.slots[at].1 = closed_for(after, wait);
-        self.forget_closed();
-    }
-
-    /// Forgets the ends of lanes that are closed.
-    fn forget_closed(&self) {
-        let mut watched = self.sources.watched.lock().unwrap_or_else(PoisonError::into_inner);
-        watched.retain(|lane| {
-            self.slots.iter().any(
-                |(_, slot)| matches!(slot, Slot::Open(open) if Arc::ptr_eq(&open.received, &lane.received)),
-            )
-        });
-    }
-
-    fn show(&self, id: &TopicPartition, state: State, detail: String) {
-        if state == State::Failed {
-            tracing::error!(lane = %id, detail, "a lane stands still");
-        } else {
-            tracing::warn!(lane = %id, detail, "a lane waits");
-        }
-        self.settings.board.set(&part(&self.settings, id), state, detail);
-    }
-}
-
-impl<S> Drop for Lanes<S> {
-    /// Lanes that are left when the polling ends out of order are told not to go on.
-    fn drop(&mut self) {
-        for (_, slot) in &self.slots {
-            match slot {
-                Slot::Open(open) => open.revoked.cancel(),
-                Slot::Starting { lookup, .. } => lookup.abort(),
-                Slot::Closed { .. } => {}
-            }
         }
     }
 }

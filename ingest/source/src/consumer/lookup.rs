@@ -1,6 +1,12 @@
 //! Where a lane starts: its stage's position, held against the log's two ends.
+//!
+//! A position beyond the log's end belongs to another log: the topic was made anew, or cut. As it grows, its end
+//! comes to pass the position, and the two logs would be spliced without a word. So such a lane stays refused
+//! for the life of the process, however far its log has grown since. A process that is started later knows
+//! nothing of it: the operator has settled the matter by then, as the refusal asks.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
@@ -57,18 +63,31 @@ pub(super) fn ends_client(config: &ClientConfig) -> KafkaResult<Arc<BaseConsumer
 pub(super) async fn start_of<S: Stage>(
     stage: Arc<S>,
     ends: Arc<BaseConsumer>,
+    group: String,
     id: TopicPartition,
 ) -> Result<Start, Refusal> {
+    if let Some(detail) = refused_for_good(&group, &id) {
+        return Err(Refusal { state: State::Failed, detail });
+    }
     let position = match timeout(POSITION_WITHIN, stage.position(&id)).await {
         Ok(Ok(position)) => position,
-        Ok(Err(error)) => return Err(Refusal::waiting(format!("its position is not known: {error}"))),
+        Ok(Err(error)) => {
+            let state = if S::is_transient(&error) { State::Waiting } else { State::Failed };
+            return Err(Refusal { state, detail: format!("its position is not known: {error}") });
+        }
         Err(_) => {
             return Err(Refusal::waiting("its position is not known: the store does not answer".into()));
         }
     };
-    let asked = move || ends.fetch_watermarks(&id.topic, id.partition, ENDS_WITHIN);
+    let asked = {
+        let id = id.clone();
+        move || ends.fetch_watermarks(&id.topic, id.partition, ENDS_WITHIN)
+    };
     match tokio::task::spawn_blocking(asked).await {
-        Ok(Ok((low, high))) => judge(position, low, high),
+        Ok(Ok((low, high))) => judge(position, low, high).map_err(|position| Refusal {
+            state: State::Failed,
+            detail: refuse_for_good(&group, &id, position, high),
+        }),
         Ok(Err(error)) => {
             Err(Refusal::waiting(format!("kafka does not say where its log begins and ends: {error}")))
         }
@@ -77,18 +96,27 @@ pub(super) async fn start_of<S: Stage>(
 }
 
 /// A new lane starts at the log's beginning. A position below that is kept: what is missing becomes a gap.
-/// One beyond the end belongs to another log.
-fn judge(position: Option<Offset>, low: i64, high: i64) -> Result<Start, Refusal> {
+/// One beyond the end belongs to another log and is given back.
+fn judge(position: Option<Offset>, low: i64, high: i64) -> Result<Start, Offset> {
     let offset = position.unwrap_or(Offset(low));
-    if offset.0 > high {
-        return Err(Refusal {
-            state: State::Failed,
-            detail: format!(
-                "stored position {offset} lies beyond the topic's end {high}: the topic was made anew or cut; give it another name, or start with an empty store"
-            ),
-        });
-    }
-    Ok(Start { offset, low, high })
+    if offset.0 > high { Err(offset) } else { Ok(Start { offset, low, high }) }
+}
+
+/// Lanes of a group that are refused for the life of the process, and why.
+static REFUSED: Mutex<BTreeMap<(String, TopicPartition), String>> = Mutex::new(BTreeMap::new());
+
+/// Refuses a lane whose `position` lies beyond its log's end from now on; says why.
+pub(super) fn refuse_for_good(group: &str, id: &TopicPartition, position: Offset, high: i64) -> String {
+    let detail = format!(
+        "stored position {position} lies beyond the topic's end {high}: the topic was made anew or cut; give it another name, or start with an empty store, then restart this process"
+    );
+    let mut refused = REFUSED.lock().unwrap_or_else(PoisonError::into_inner);
+    refused.entry((group.to_owned(), id.clone())).or_insert(detail).clone()
+}
+
+fn refused_for_good(group: &str, id: &TopicPartition) -> Option<String> {
+    let refused = REFUSED.lock().unwrap_or_else(PoisonError::into_inner);
+    refused.get(&(group.to_owned(), id.clone())).cloned()
 }
 
 #[cfg(test)]
@@ -110,9 +138,19 @@ mod tests {
     }
 
     #[test]
-    fn a_position_beyond_the_end_needs_an_operator() {
-        let refusal = judge(Some(Offset(21)), 10, 20).unwrap_err();
-        assert_eq!(refusal.state, State::Failed);
-        assert!(refusal.detail.contains("beyond the topic's end 20"), "{}", refusal.detail);
+    fn a_position_beyond_the_end_is_of_another_log() {
+        assert_eq!(judge(Some(Offset(21)), 10, 20), Err(Offset(21)));
+    }
+
+    #[test]
+    fn a_topic_made_anew_stays_refused_however_far_it_grows() {
+        let [lane, other] = [0, 1].map(|partition| TopicPartition::new("lookup-remade", partition));
+        assert_eq!(refused_for_good("group", &lane), None);
+        let detail = refuse_for_good("group", &lane, Offset(21), 20);
+        assert!(detail.contains("beyond the topic's end 20"), "{detail}");
+        assert_eq!(refuse_for_good("group", &lane, Offset(21), 7), detail);
+        assert_eq!(refused_for_good("group", &lane), Some(detail));
+        assert_eq!(refused_for_good("group", &other), None);
+        assert_eq!(refused_for_good("other group", &lane), None);
     }
 }

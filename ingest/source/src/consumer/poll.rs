@@ -2,23 +2,23 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use metrics::gauge;
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{CommitMode, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use stillwell_schema::health::State;
 use stillwell_schema::{Offset, TopicPartition};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::client::{Client, Member, Rebalance, config};
+use super::client::{Client, Member, Rebalance};
 use super::lanes::{Lanes, Sources};
 use super::lookup::ends_client;
+use super::properties::config;
 use super::watermarks::{Watch, watch};
+use super::weather::Weather;
 use super::{ConsumerError, ConsumerSettings};
 use crate::budget::Budget;
 use crate::lane::Stage;
@@ -43,13 +43,12 @@ pub(super) fn run<S: Stage>(
     stop: &CancellationToken,
 ) -> Result<(), ConsumerError> {
     let client = Member(client);
-    let ends = ends_client(&config(&settings)?)?;
+    let ends = ends_client(&config(&settings.kafka, &settings.group)?)?;
     let watched = Watch::default();
     let topic = settings.topics.first().map(|topic| topic.name.clone()).unwrap_or_default();
     watch(Arc::clone(&ends), (settings.stage, topic), watched.clone(), stop.child_token());
     let (display, mut positions) = mpsc::unbounded_channel();
-    let mut weather =
-        Weather { settings: settings.clone(), trouble: None, answers: Arc::clone(&watched.answers) };
+    let mut weather = Weather::new(&settings, Arc::clone(&watched.answers));
     let stage_name = settings.stage;
     let sources = Sources { stage, ends, watched: watched.lanes };
     let mut lanes = Lanes::new(settings, sources, budget.clone(), runtime.clone(), display);
@@ -67,7 +66,7 @@ pub(super) fn run<S: Stage>(
                 weather.fine();
                 lanes.take(&client, &message, now);
             }
-            Some(Err(error)) => weather.error(&error, &mut lanes, &client)?,
+            Some(Err(error)) => take_error(&error, &mut weather, &mut lanes, &client)?,
             None => {}
         }
         while let Some(rebalance) = client.context().next_rebalance() {
@@ -87,7 +86,7 @@ pub(super) fn run<S: Stage>(
         }
         if now.duration_since(displayed) >= DISPLAY {
             show_positions(&client, &mut positions);
-            weather.look();
+            weather.look(now);
             displays += 1;
             if displays % NUDGE_EVERY == 0 {
                 lanes.nudge(&client);
@@ -121,116 +120,31 @@ fn show_positions(client: &Client, positions: &mut mpsc::UnboundedReceiver<(Topi
     }
 }
 
-/// Whether Kafka is there, said once a change.
-struct Weather {
-    settings: ConsumerSettings,
-    trouble: Option<Trouble>,
-    /// How often Kafka has answered the watch.
-    answers: Arc<AtomicU64>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Trouble {
-    /// Not reached when it had answered so often; another answer or a record ends it.
-    Away { answers: u64 },
-    /// It answers, and says no; a record or an assignment ends it.
-    Refused,
-}
-
-impl Trouble {
-    fn of(code: Option<RDKafkaErrorCode>, answers: u64) -> Self {
-        use RDKafkaErrorCode as Code;
-        match code {
-            Some(
-                Code::UnknownTopicOrPartition
-                | Code::UnknownTopic
-                | Code::InvalidTopic
-                | Code::TopicAuthorizationFailed
-                | Code::GroupAuthorizationFailed
-                | Code::ClusterAuthorizationFailed,
-            ) => Self::Refused,
-            _ => Self::Away { answers },
+/// What an error of polling asks for.
+fn take_error<S: Stage>(
+    error: &KafkaError,
+    weather: &mut Weather,
+    lanes: &mut Lanes<S>,
+    client: &Client,
+) -> Result<(), ConsumerError> {
+    use RDKafkaErrorCode as Code;
+    match error {
+        KafkaError::MessageConsumption(Code::AutoOffsetReset | Code::OffsetOutOfRange) => {
+            tracing::warn!(%error, stage = weather.stage(), "an offset is out of range; looking whose");
+            lanes.doubt_all();
         }
-    }
-
-    /// One answer may have been under way before the trouble, the next was not.
-    fn is_over(self, answers: u64) -> bool {
-        matches!(self, Self::Away { answers: then } if answers >= then + 2)
-    }
-}
-
-impl Weather {
-    #[inline]
-    fn fine(&mut self) {
-        if self.trouble.is_some() {
-            self.trouble = None;
-            tracing::info!(stage = self.settings.stage, "kafka is back");
-            self.settings.board.set(self.settings.stage, State::Ok, "");
+        KafkaError::MessageConsumption(Code::BadMessage | Code::BadCompression | Code::NotImplemented) => {
+            weather.damage(error, Instant::now());
+            lanes.be_wary();
         }
-    }
-
-    /// A topic may be quiet for hours: that Kafka is back is seen without a record too.
-    fn look(&mut self) {
-        if self.trouble.is_some_and(|trouble| trouble.is_over(self.answers.load(Ordering::Relaxed))) {
-            self.fine();
+        KafkaError::MessageConsumptionFatal(_) => {
+            return Err(match client.client().fatal_error() {
+                Some((Code::FencedInstanceId, _)) => ConsumerError::Fenced,
+                Some((code, reason)) => ConsumerError::Fatal { code, reason },
+                None => error.clone().into(),
+            });
         }
+        _ => weather.trouble(error),
     }
-
-    fn error<S: Stage>(
-        &mut self,
-        error: &KafkaError,
-        lanes: &mut Lanes<S>,
-        client: &Client,
-    ) -> Result<(), ConsumerError> {
-        match error {
-            KafkaError::MessageConsumption(
-                RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange,
-            ) => {
-                tracing::error!(%error, stage = self.settings.stage, "an offset is out of range; lanes start over");
-                lanes.reopen_all(client);
-            }
-            KafkaError::MessageConsumptionFatal(_) => {
-                return Err(match client.client().fatal_error() {
-                    Some((RDKafkaErrorCode::FencedInstanceId, _)) => ConsumerError::Fenced,
-                    Some((code, reason)) => ConsumerError::Fatal { code, reason },
-                    None => error.clone().into(),
-                });
-            }
-            _ => self.trouble(error),
-        }
-        Ok(())
-    }
-
-    fn trouble(&mut self, error: &KafkaError) {
-        let trouble = Trouble::of(error.rdkafka_error_code(), self.answers.load(Ordering::Relaxed));
-        let before = self.trouble.replace(trouble);
-        if before.is_some_and(|before| (before == Trouble::Refused) == (trouble == Trouble::Refused)) {
-            return;
-        }
-        let stage = self.settings.stage;
-        let detail = match trouble {
-            Trouble::Away { .. } => format!("kafka is away: {error}"),
-            Trouble::Refused => format!("kafka refuses: {error}; check the topics and the rights to them"),
-        };
-        tracing::warn!(stage, detail, "waiting for kafka");
-        self.settings.board.set(stage, State::Waiting, detail);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_outage_ends_with_an_answer_that_was_asked_for_after_it() {
-        let away = Trouble::of(Some(RDKafkaErrorCode::AllBrokersDown), 7);
-        assert!(!away.is_over(7));
-        assert!(!away.is_over(8));
-        assert!(away.is_over(9));
-    }
-
-    #[test]
-    fn a_refusal_does_not_end_because_kafka_answers() {
-        assert!(!Trouble::of(Some(RDKafkaErrorCode::UnknownTopicOrPartition), 0).is_over(100));
-    }
+    Ok(())
 }

@@ -1,4 +1,11 @@
-//! A partition that is ours, and how its lane is: closed, starting or open.
+//! A partition that is ours, and how its lane is.
+//!
+//! ```text
+//!         its time          its start is known      what was read is not to be trusted
+//! Closed ─────────▶ Starting ───────────────▶ Open ────────────────────────────────────▶ Ending
+//!   ▲                  │ refused               │ its task ended              its task ended │
+//!   └──────────────────┴───────────────────────┴────────────────────────────────────────────┘
+//! ```
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
@@ -12,6 +19,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::ConsumerSettings;
+use super::doubt::Marks;
 use super::feed::Feed;
 use super::held::Held;
 use super::lookup::{Refusal, Start};
@@ -35,6 +43,15 @@ pub(super) enum Slot {
         wait: Duration,
     },
     Open(Box<Open>),
+    Ending(Ending),
+}
+
+/// A lane that gets no more records, while its stage makes durable what it has.
+pub(super) struct Ending {
+    pub(super) revoked: CancellationToken,
+    pub(super) task: JoinHandle<Result<LaneEnd, String>>,
+    pub(super) opened: Instant,
+    pub(super) wait: Duration,
 }
 
 /// A lane at work.
@@ -43,6 +60,11 @@ pub(super) struct Open {
     /// Cut chunks that the stage has no room for.
     pub(super) held: Held,
     pub(super) paused: bool,
+    /// Whether a jump in its offsets may be a hole that an error left.
+    pub(super) is_wary: bool,
+    /// How often its log had been looked at when an offset that may be its own was out of range.
+    pub(super) out_of_range: Option<u64>,
+    pub(super) marks: Arc<Marks>,
     pub(super) chunks: mpsc::Sender<RecordChunk>,
     pub(super) revoked: CancellationToken,
     pub(super) task: JoinHandle<Result<LaneEnd, String>>,

@@ -9,6 +9,8 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use stillwell_schema::TopicPartition;
 use tokio_util::sync::CancellationToken;
 
+use super::doubt::Marks;
+
 const EVERY: Duration = Duration::from_secs(1);
 const WITHIN: Duration = Duration::from_secs(2);
 
@@ -20,6 +22,8 @@ pub(super) struct Watched {
     pub(super) end: Arc<AtomicI64>,
     /// What was received, set by the polling thread.
     pub(super) received: Arc<AtomicI64>,
+    /// Both of the log's ends, set here.
+    pub(super) marks: Arc<Marks>,
 }
 
 /// The lanes that are watched now.
@@ -60,13 +64,14 @@ fn look(client: &BaseConsumer, stage: &'static str, topic: &str, watch: &Watch, 
     if watched.is_empty() && client.fetch_metadata(Some(topic), WITHIN).is_ok() {
         watch.answers.fetch_add(1, Ordering::Relaxed);
     }
-    for Watched { lane, end, received } in watched {
+    for Watched { lane, end, received, marks } in watched {
         if stop.is_cancelled() {
             return;
         }
-        let Ok((_, high)) = client.fetch_watermarks(&lane.topic, lane.partition, WITHIN) else { continue };
+        let Ok((low, high)) = client.fetch_watermarks(&lane.topic, lane.partition, WITHIN) else { continue };
         watch.answers.fetch_add(1, Ordering::Relaxed);
         end.store(high, Ordering::Relaxed);
+        marks.set(low, high);
         let received = received.load(Ordering::Relaxed);
         let (topic, partition) = (lane.topic.to_string(), lane.partition.to_string());
         #[allow(clippy::cast_precision_loss, reason = "gauges are floats; offsets stay below 2^53")]

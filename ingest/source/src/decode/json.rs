@@ -5,8 +5,9 @@
 //! [{…},{…}]
 //! {"machine":"press-07","time":[t0,t1,…],"sensors":{"bearing-1":[2.81,null,…],"oil":[61.2,…]},"kinds":{…},"units":{…}}
 //! ```
-//! The format is `wire-json.schema.json` in this crate. A value is parsed once, fully checked, straight into
-//! columns. What speeds it up is that readings resemble each other: [`template`] expects an object to have
+//! The format is `wire-json.schema.json` in this crate. A value is fully checked and goes straight into columns,
+//! without a tree between; a batch's lists are walked twice, as its sensors may stand before its times. What
+//! speeds it up is that readings resemble each other: [`template`] expects an object to have
 //! the keys and spacing of the one before, and [`names`] expects the series that followed the last one the
 //! time before; both are compared byte for byte, and where they do not fit, [`object`] reads the general way.
 

@@ -1,5 +1,9 @@
 //! A compact batch: one machine, a list of times, and per sensor a list of values as long.
 
+use std::collections::HashMap;
+
+use rustc_hash::FxBuildHasher;
+
 use super::super::DecodeError;
 use super::cursor::{Cursor, error};
 use super::object::{Fields, missing, read_time};
@@ -28,15 +32,12 @@ pub(super) fn read(
     let units = texts(bytes, fields.units)?;
     let mut index = 0u32;
     let mut sensors = Cursor { bytes, at: fields.sensors.unwrap_or(start) };
-    let mut seen = Vec::new();
+    let mut seen = ByName::default();
     let read = members(&mut sensors, |sensor, cursor| {
         if sensor.is_empty() {
             return Err(error("empty_name", cursor.at, "sensor is empty"));
         }
-        if seen.iter().any(|name| name == sensor) {
-            return Err(error("duplicate_key", cursor.at, format!("sensor {sensor:?} is there twice")));
-        }
-        seen.push(sensor.to_owned());
+        seen.insert(sensor, (), cursor.at)?;
         let at = cursor.at;
         let first = index;
         let (mut cells, mut code) = (0, None);
@@ -50,7 +51,7 @@ pub(super) fn read(
             let value = Some(cursor.float()?);
             let Some(time_us) = time_us else { return Ok(()) };
             let series = *code.get_or_insert_with(|| {
-                decoder.names.intern(machine, sensor, of(&kinds, sensor), of(&units, sensor), table)
+                decoder.names.intern(machine, sensor, kinds.text(sensor), units.text(sensor), table)
             });
             sink.push(series, index - 1, Measured { time_us, value, text: None, quality: 0 })
         })?;
@@ -103,24 +104,64 @@ fn members<'a>(
     }
 }
 
-/// The texts of an object such as `kinds`, by sensor.
-fn texts(bytes: &[u8], at: Option<usize>) -> Result<Vec<(String, String)>, DecodeError> {
-    let mut texts = Vec::new();
-    if let Some(at) = at {
-        let mut cursor = Cursor { bytes, at };
-        if cursor.null() {
-            return Ok(texts);
-        }
-        members(&mut cursor, |sensor, cursor| {
-            if !cursor.null() {
-                texts.push((sensor.to_owned(), cursor.string()?.into_owned()));
-            }
-            Ok(())
-        })?;
+/// The texts of an object such as `kinds`, by sensor; none where it says null.
+fn texts(bytes: &[u8], at: Option<usize>) -> Result<ByName<Option<String>>, DecodeError> {
+    let mut texts = ByName::default();
+    let Some(at) = at else { return Ok(texts) };
+    let mut cursor = Cursor { bytes, at };
+    if cursor.null() {
+        return Ok(texts);
     }
+    members(&mut cursor, |sensor, cursor| {
+        let at = cursor.at;
+        let text = if cursor.null() { None } else { Some(cursor.string()?.into_owned()) };
+        texts.insert(sensor, text, at)
+    })?;
     Ok(texts)
 }
 
-fn of<'t>(texts: &'t [(String, String)], sensor: &str) -> Option<&'t str> {
-    texts.iter().find(|(name, _)| name == sensor).map(|(_, text)| text.as_str())
+/// Names looked through one by one before they are hashed: most batches have fewer.
+const LISTED_MAX: usize = 16;
+
+/// What an object holds, by key, each key once.
+struct ByName<T> {
+    listed: Vec<(String, T)>,
+    /// The keys' places in the list, once there are more than [`LISTED_MAX`].
+    places: HashMap<String, usize, FxBuildHasher>,
+}
+
+impl<T> Default for ByName<T> {
+    fn default() -> Self {
+        Self { listed: Vec::new(), places: HashMap::default() }
+    }
+}
+
+impl<T> ByName<T> {
+    fn find(&self, name: &str) -> Option<&T> {
+        let place = if self.places.is_empty() {
+            self.listed.iter().position(|(known, _)| known == name)
+        } else {
+            self.places.get(name).copied()
+        };
+        place.map(|place| &self.listed[place].1)
+    }
+
+    fn insert(&mut self, name: &str, value: T, at: usize) -> Result<(), DecodeError> {
+        if self.find(name).is_some() {
+            return Err(error("duplicate_key", at, format!("sensor {name:?} is there twice")));
+        }
+        self.listed.push((name.to_owned(), value));
+        if self.listed.len() > LISTED_MAX {
+            let new = self.places.len();
+            let places = self.listed.iter().enumerate().skip(new);
+            self.places.extend(places.map(|(place, (name, _))| (name.clone(), place)));
+        }
+        Ok(())
+    }
+}
+
+impl ByName<Option<String>> {
+    fn text(&self, sensor: &str) -> Option<&str> {
+        self.find(sensor)?.as_deref()
+    }
 }

@@ -185,6 +185,8 @@ fn faults_have_their_class() {
         (br#"{"machine":"m","time":[1,2],"sensors":{"a":[1]}}"#, "length_mismatch"),
         (br#"{"machine":"m","time":[1],"sensors":{"a":[1,2]}}"#, "length_mismatch"),
         (br#"{"machine":"m","time":[1],"sensors":{"a":[1],"a":[2]}}"#, "duplicate_key"),
+        (br#"{"machine":"m","time":[],"sensors":{},"kinds":{"a":"x","a":"y"}}"#, "duplicate_key"),
+        (br#"{"machine":"m","time":[],"sensors":{},"units":{"a":null,"a":"y"}}"#, "duplicate_key"),
         (br#"[{"machine":"m","sensor":"s","time":1,"value":1},{]"#, "syntax"),
         (br#"[{"machine":"m","sensor":"s","time":1,"value":1},]"#, "syntax"),
         (br#"{"machine":"m","sensor":"s","time":1,"value":1} x"#, "syntax"),
@@ -210,5 +212,24 @@ fn a_name_with_a_quote_is_never_mistaken_for_another() {
 fn empty_forms_hold_no_reading() {
     for empty in [&b"[]"[..], b" [ ] ", br#"{"machine":"m","time":[],"sensors":{}}"#] {
         assert_eq!(Lane::new().decode(empty).unwrap(), []);
+    }
+}
+
+#[test]
+fn a_batch_of_many_sensors_is_read_and_checked_as_one_of_few() {
+    for sensors in [1, 16, 17, 18, 500] {
+        let object = |value: &dyn Fn(usize) -> Value| {
+            Value::Object((0..sensors).map(|i| (format!("s{i}"), value(i))).collect())
+        };
+        let batch = json!({
+            "machine": "m", "time": [1], "sensors": object(&|i| json!([i])),
+            "kinds": object(&|i| json!(format!("k{i}"))), "units": object(&|_| Value::Null),
+        });
+        assert_eq!(Lane::new().decode(batch.to_string().as_bytes()).unwrap(), oracle(&batch), "{sensors}");
+        for again in [0, sensors - 1] {
+            let twice =
+                batch.to_string().replacen("\"sensors\":{", &format!("\"sensors\":{{\"s{again}\":[1],"), 1);
+            assert_eq!(Lane::new().decode(twice.as_bytes()).unwrap_err().class, "duplicate_key", "{sensors}");
+        }
     }
 }
