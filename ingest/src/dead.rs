@@ -1,27 +1,28 @@
 //! Where undecodable records go besides the archive.
 
-use std::error::Error;
 use std::future::Future;
 
 use stillwell_schema::TopicPartition;
 use stillwell_source::chunk::RecordRef;
-use stillwell_source::dead_letters::DeadLetters;
+use stillwell_source::dead_letters::{DeadLetters, Refused, Waiting};
 use stillwell_source::decode::DecodeError;
 
-/// Why dead letters were refused for good.
-pub type DeadLetterError = Box<dyn Error + Send + Sync>;
+/// Why dead letters were refused for good, and how many.
+pub type DeadLetterError = Refused;
 
 /// Takes dead letters: a Kafka topic, or a test's memory.
 pub trait DeadLetterSink: Send + Sync + 'static {
-    /// Sends records that could not be decoded, and ends when all are durable; waits while the sink is away.
+    /// Sends records that could not be decoded, and ends when each is durable or refused for good. While the
+    /// sink is away it waits, and `waiting` hears why.
     ///
     /// # Errors
-    /// Only what trying again cannot mend.
+    /// Only what trying again cannot mend; the letters that it does not count were sent.
     fn send(
         &self,
         topic: &str,
         lane: &TopicPartition,
         failed: &[(RecordRef<'_>, &DecodeError)],
+        waiting: Waiting<'_>,
     ) -> impl Future<Output = Result<(), DeadLetterError>> + Send;
 }
 
@@ -31,7 +32,8 @@ impl DeadLetterSink for DeadLetters {
         topic: &str,
         lane: &TopicPartition,
         failed: &[(RecordRef<'_>, &DecodeError)],
+        waiting: Waiting<'_>,
     ) -> Result<(), DeadLetterError> {
-        Self::send(self, topic, lane, failed).await.map_err(Into::into)
+        Self::send(self, topic, lane, failed, waiting).await
     }
 }

@@ -19,10 +19,12 @@ use crate::backoff::Backoff;
 use crate::commit::Outcome;
 use crate::dead::DeadLetterSink;
 use crate::error::IngestError;
+use crate::gc::Timetable;
 use crate::stage::{Running, Shared};
 use crate::writer::Batch;
 
 mod flight;
+mod sweep;
 mod trim;
 
 /// How long a lane that was taken away waits for its commit in flight, so that its successor need not read the
@@ -39,11 +41,16 @@ const BATCHES_MAX: usize = 2;
 /// An entry lists its gaps, one for every transaction of a transactional topic: so many keep it below 1 MiB.
 const GAPS_MAX: usize = 10_000;
 
+/// Each record that cannot be decoded holds its error in memory until it is committed and is a dead letter to
+/// be sent before that: so many take some 10 MB and seconds.
+const FAILURES_MAX: usize = 50_000;
+
 /// Runs a lane to its end.
 pub(crate) async fn run<D: DeadLetterSink>(
     shared: Arc<Shared<D>>,
     mut lane: Lane,
     running: Running,
+    sweeps: Arc<Timetable>,
 ) -> Result<LaneEnd, IngestError> {
     shared.show(&lane.id, State::Starting, "reading the manifest");
     let Some(head) = head(&shared, &lane).await? else { return Ok(LaneEnd::Done) };
@@ -53,10 +60,10 @@ pub(crate) async fn run<D: DeadLetterSink>(
     let topic = shared.topics.get(&*lane.id.topic);
     let topic = topic.ok_or_else(|| IngestError::UnknownTopic(lane.id.topic.to_string()))?.clone();
     shared.show(&lane.id, State::Ok, "");
+    sweeps.enter(&lane.id, shared.clock.now_us());
     let next = head.next.unwrap_or(lane.start);
     let (id, display) = (lane.id.clone(), lane.display.clone());
-    let writer =
-        Writer { shared, id, topic, display, running, head, next, open: None, flight: None, swept: false };
+    let writer = Writer { shared, id, topic, display, running, head, next, open: None, flight: None, sweeps };
     writer.run(&mut lane).await
 }
 
@@ -88,8 +95,8 @@ struct Writer<D> {
     next: Offset,
     open: Option<Open>,
     flight: Option<AbortOnDropHandle<Result<Outcome, IngestError>>>,
-    /// Whether what dead writers left was looked for.
-    swept: bool,
+    /// When what dead writers left is looked for.
+    sweeps: Arc<Timetable>,
 }
 
 /// The open batch.
@@ -135,6 +142,7 @@ impl<D: DeadLetterSink> Writer<D> {
             batch.payload_bytes() >= limits.file_bytes
                 || batch.memory_bytes() >= share
                 || batch.gaps() >= GAPS_MAX
+                || batch.failures() >= FAILURES_MAX
         })
     }
 
@@ -176,10 +184,7 @@ impl<D: DeadLetterSink> Writer<D> {
         match outcome {
             Outcome::Fenced => Some(LaneEnd::Restart),
             Outcome::Committed(head) => {
-                if !self.swept {
-                    self.swept = true;
-                    flight::sweep(&self.shared, self.id.clone(), head.clone());
-                }
+                sweep::if_due(&self.shared, &self.sweeps, &self.id, &head);
                 self.head = head;
                 None
             }

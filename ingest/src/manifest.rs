@@ -28,6 +28,12 @@ pub enum ManifestError {
         /// The object.
         path: String,
     },
+    /// An entry names a file that is not named after its range.
+    #[error("{path} is not named after the range of its entry; no unnamed files are collected beside it")]
+    Misnamed {
+        /// The file.
+        path: String,
+    },
 }
 
 /// Reads entry `seq` of a lane: canonical, signed, and of this lane and seq; none where there is none.
@@ -52,11 +58,31 @@ pub fn read_entry(
 
 /// Finds the end of a lane's chain in a number of reads logarithmic in its length: seqs are dense, so it
 /// doubles its stride until it falls off the end, and halves it back. Checks the last entry and its link to
-/// the one before; [`Chain`] checks all.
+/// the one before; [`Chain`] checks all. A lost entry would be taken for the end by such a search, so what it
+/// finds is held against the folder's highest name.
 ///
 /// # Errors
-/// [`ManifestError`].
+/// [`ManifestError`]; of the kind [`ManifestError::Missing`] where entries exist beyond the end found.
 pub fn find_head(store: &dyn ArchiveStore, lane: &TopicPartition) -> Result<Head, ManifestError> {
+    // Listed first: an entry that another writer adds meanwhile is then found by the search alone.
+    let listed = entries_listed(store, lane)?;
+    let head = search_head(store, lane)?;
+    if head.seq < listed {
+        return Err(ManifestError::Missing { path: paths::entry(lane, head.seq) });
+    }
+    Ok(head)
+}
+
+/// What follows the highest seq in the lane's folder.
+fn entries_listed(store: &dyn ArchiveStore, lane: &TopicPartition) -> Result<u64, StoreError> {
+    let mut next = 0;
+    store.visit(&paths::manifest_folder(lane), &mut |listed| {
+        next = next.max(paths::entry_seq(&listed.path).map_or(0, |seq| seq + 1));
+    })?;
+    Ok(next)
+}
+
+fn search_head(store: &dyn ArchiveStore, lane: &TopicPartition) -> Result<Head, ManifestError> {
     let exists = |seq| store.exists(&paths::entry(lane, seq));
     if !exists(0)? {
         return Ok(Head::genesis());

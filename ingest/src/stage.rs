@@ -14,6 +14,7 @@ use stillwell_source::settings::TopicSettings;
 use crate::backoff::Retry;
 use crate::dead::DeadLetterSink;
 use crate::error::IngestError;
+use crate::gc::Timetable;
 use crate::lane;
 use crate::manifest::find_head;
 use crate::store::{ArchiveStore, blocking};
@@ -22,6 +23,7 @@ use crate::store::{ArchiveStore, blocking};
 pub struct Ingest<D> {
     shared: Arc<Shared<D>>,
     lanes: Arc<AtomicUsize>,
+    sweeps: Arc<Timetable>,
 }
 
 /// What all lanes of a write side use.
@@ -61,7 +63,7 @@ impl<D> Ingest<D> {
     /// A write side without lanes yet.
     #[must_use]
     pub fn new(shared: Shared<D>) -> Self {
-        Self { shared: Arc::new(shared), lanes: Arc::default() }
+        Self { shared: Arc::new(shared), lanes: Arc::default(), sweeps: Arc::default() }
     }
 }
 
@@ -73,9 +75,14 @@ impl<D: DeadLetterSink> Stage for Ingest<D> {
         Ok(head.next)
     }
 
+    fn is_transient(error: &IngestError) -> bool {
+        error.is_transient()
+    }
+
     async fn run(&self, lane: Lane) -> Result<LaneEnd, IngestError> {
         let id = lane.id.clone();
-        let end = lane::run(Arc::clone(&self.shared), lane, Running::enter(&self.lanes)).await;
+        let running = Running::enter(&self.lanes);
+        let end = lane::run(Arc::clone(&self.shared), lane, running, Arc::clone(&self.sweeps)).await;
         match &end {
             Ok(LaneEnd::Done) => self.shared.board.remove(&part(&id)),
             Ok(LaneEnd::Restart) => {

@@ -55,7 +55,18 @@ pub trait ArchiveStore: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`StoreError`].
-    fn list(&self, folder: &str) -> Result<Vec<Listed>, StoreError>;
+    fn list(&self, folder: &str) -> Result<Vec<Listed>, StoreError> {
+        let mut all = Vec::new();
+        self.visit(folder, &mut |listed| all.push(listed))?;
+        Ok(all)
+    }
+
+    /// Shows the objects directly in a folder one by one, in no order: a lane of years has more than should be
+    /// held at once.
+    ///
+    /// # Errors
+    /// [`StoreError`]; `each` may have seen some.
+    fn visit(&self, folder: &str, each: &mut dyn FnMut(Listed)) -> Result<(), StoreError>;
 
     /// Deletes an object; one that is not there is deleted already.
     ///

@@ -141,6 +141,30 @@ fn the_head_is_found_at_every_length() {
 }
 
 #[tokio::test]
+async fn no_lost_entry_is_taken_for_the_end() {
+    let store = Arc::new(MemoryStore::default());
+    let mut head = Head::genesis();
+    for seq in 0..9 {
+        let (commit, entry) = prepare(&store, &format!("w{seq}"), &head, seq * 10, seq * 10 + 10);
+        commit.run(|_| ()).await.unwrap();
+        head = entry.head();
+    }
+    store.put("readings/manifest/3/000000000009.json.bak", b"no entry").unwrap();
+    assert_eq!(find_head(&*store, &lane_id()).unwrap(), head);
+    let whole = store.objects.lock().unwrap().clone();
+    for seq in 0..8 {
+        let lost = paths::entry(&lane_id(), seq);
+        store.objects.lock().unwrap().remove(&lost);
+        match find_head(&*store, &lane_id()) {
+            // The search did not pass there, and the end is the true one.
+            Ok(found) => assert_eq!(found, head, "{seq}"),
+            Err(error) => assert!(error.to_string().contains(&lost), "{seq}: {error}"),
+        }
+        store.objects.lock().unwrap().clone_from(&whole);
+    }
+}
+
+#[tokio::test]
 async fn damage_is_named() {
     let store = Arc::new(MemoryStore::default());
     let mut head = Head::genesis();

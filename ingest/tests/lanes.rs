@@ -4,18 +4,22 @@
 mod support;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use stillwell_ingest::gc;
+use stillwell_ingest::gc::{self, Scope};
 use stillwell_ingest::manifest::find_head;
 use stillwell_ingest::stage::Limits;
 use stillwell_ingest::store::{ArchiveStore, LocalStore};
 use stillwell_ingest::verify::verify_lane;
-use stillwell_schema::{Offset, paths};
+use stillwell_schema::{Head, Offset, paths};
 use stillwell_source::lane::{LaneEnd, Stage};
-use support::{AWAY, LIMITS, MemoryStore, Op, chunk, expected, ingest, ingest_on, key, lane, lane_id, see};
+use support::{
+    AWAY, LIMITS, LeapingClock, MemoryStore, Op, chunk, expected, ingest, ingest_at, ingest_on, key, lane,
+    lane_id, see,
+};
 
 fn sound(store: &dyn ArchiveStore, next: i64) {
     let report = verify_lane(store, &lane_id(), Some(&key().verifying_key())).unwrap();
@@ -154,16 +158,43 @@ async fn only_files_that_no_entry_names_are_collected() {
     feed.chunks.send(chunk(20, 40)).await.unwrap();
     drop(feed);
     stage.run(lane).await.unwrap();
-    let left = "readings/records/3/40-50-x.parquet";
-    store.put(left, b"left").unwrap();
+    let [left, within] = ["readings/records/3/40-50-x.parquet", "readings/readings/3/20-25-y.parquet"];
+    [left, within].into_iter().for_each(|path| store.put(path, b"left").unwrap());
     let head = find_head(&*store, &lane_id()).unwrap();
-    assert_eq!(gc::collect(&*store, &lane_id(), &head, 0).unwrap(), 0, "too young");
+    let from = &Head::genesis();
+    let collect = |before_us| gc::collect(&*store, &lane_id(), Scope { from, head: &head, before_us });
+    assert_eq!(collect(0).unwrap(), 0, "too young");
     let entry = store.objects.lock().unwrap().remove(&paths::entry(&lane_id(), 0)).unwrap();
-    gc::collect(&*store, &lane_id(), &head, 1).unwrap_err();
+    collect(1).unwrap_err();
+    assert!(store.exists(left).unwrap());
     store.objects.lock().unwrap().insert(paths::entry(&lane_id(), 0), entry);
-    assert_eq!(gc::collect(&*store, &lane_id(), &head, 1).unwrap(), 1);
-    assert!(!store.exists(left).unwrap());
+    assert_eq!(collect(1).unwrap(), 2);
+    assert!(!store.exists(left).unwrap() && !store.exists(within).unwrap());
     sound(&*store, 40);
+}
+
+#[tokio::test]
+async fn what_a_dead_writer_left_is_collected_by_a_lane_that_lives_on() {
+    let store = Arc::new(MemoryStore::default());
+    let left = "readings/records/3/0-50-x.parquet";
+    store.put(left, b"left").unwrap();
+    store.now_us.store(i64::MAX, Ordering::Relaxed);
+    let clock = Arc::new(LeapingClock::default());
+    let (stage, ..) = ingest_at(clock, Arc::clone(&store) as _, "a", Limits { file_bytes: 1, ..LIMITS });
+    let (lane, mut feed) = lane(0);
+    let running = tokio::spawn(async move { stage.run(lane).await });
+    feed.chunks.send(chunk(0, 20)).await.unwrap();
+    assert_eq!(feed.durable.recv().await.unwrap().1, Offset(20));
+    assert!(store.exists(left).unwrap());
+    for first in (20..).step_by(20) {
+        feed.chunks.send(chunk(first, first + 20)).await.unwrap();
+        feed.durable.recv().await.unwrap();
+        if !store.exists(left).unwrap() {
+            break;
+        }
+    }
+    drop(feed);
+    assert_eq!(running.await.unwrap().unwrap(), LaneEnd::Done);
 }
 
 /// A writer's life: asks for the position, runs a lane from there, is revoked or fenced at some point, and

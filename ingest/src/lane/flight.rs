@@ -1,19 +1,20 @@
 //! A batch on its way into the archive: dead letters, encoding, commit, and only then the acknowledgement.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use metrics::{counter, gauge, histogram};
 use stillwell_schema::health::State;
 use stillwell_schema::{Head, TopicPartition};
 use stillwell_source::compute::compute;
+use stillwell_source::dead_letters::KafkaError;
 use stillwell_source::lane::DisplayCommit;
 use uuid::Uuid;
 
 use crate::commit::{Commit, Outcome};
 use crate::dead::DeadLetterSink;
 use crate::error::IngestError;
-use crate::gc;
 use crate::stage::Shared;
 use crate::writer::{Batch, Encoded, encode};
 
@@ -65,16 +66,30 @@ impl<D: DeadLetterSink> Flight<D> {
     }
 
     /// Dead letters that the broker refuses for good never hold up the archive, which keeps the same records
-    /// with their errors.
+    /// with their errors. While the broker is away the batch waits, so that no letter is forgotten.
     async fn send_dead_letters(&self, batch: &Batch) {
         if batch.failures() == 0 {
             return;
         }
         let (lane, topic) = (batch.lane(), &self.dead_letters);
-        let sent = self.shared.dead_letters.send(topic, lane, &batch.undecodable()).await;
+        let waited = AtomicBool::new(false);
+        let waiting = |error: &KafkaError| {
+            waited.store(true, Ordering::Relaxed);
+            tracing::warn!(%lane, topic, %error, "dead letters wait for kafka");
+            self.shared.show(
+                lane,
+                State::Waiting,
+                format!("dead letters wait for kafka, topic {topic}: {error}"),
+            );
+        };
+        let sent = self.shared.dead_letters.send(topic, lane, &batch.undecodable(), &waiting).await;
         if let Err(error) = sent {
-            counter!("stillwell_errors_total", "stage" => "ingest", "kind" => "dead_letters").increment(1);
-            tracing::error!(%lane, topic, %error, "dead letters refused; check the topic and its limits. The records are kept in the archive with their errors");
+            counter!("stillwell_errors_total", "stage" => "ingest", "kind" => "dead_letters")
+                .increment(error.refused as u64);
+            tracing::error!(%lane, topic, %error, "check the dead letter topic, its limits and the rights to it; the records are kept in the archive with their errors");
+        }
+        if waited.into_inner() {
+            self.shared.show(lane, State::Ok, "");
         }
     }
 
@@ -94,15 +109,4 @@ impl<D: DeadLetterSink> Flight<D> {
             "partition" => lane.partition.to_string(), "mark" => "durable")
         .set(next.0 as f64);
     }
-}
-
-/// Collects in the background what dead writers of the lane left; `head` is of a commit of our own.
-pub(super) fn sweep<D: DeadLetterSink>(shared: &Arc<Shared<D>>, lane: TopicPartition, head: Head) {
-    let before_us = shared.clock.now_us() - gc::AGE_US;
-    let store = Arc::clone(&shared.store);
-    tokio::task::spawn_blocking(move || match gc::collect(&*store, &lane, &head, before_us) {
-        Ok(0) => {}
-        Ok(files) => tracing::info!(%lane, files, "collected files that no entry names"),
-        Err(error) => tracing::warn!(%lane, %error, "unnamed files were not collected"),
-    });
 }

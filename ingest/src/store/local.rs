@@ -116,12 +116,11 @@ impl LocalStore {
         Ok(Some(bytes))
     }
 
-    fn entries(&self, folder: &str) -> io::Result<Vec<Listed>> {
+    fn entries(&self, folder: &str, each: &mut dyn FnMut(Listed)) -> io::Result<()> {
         let entries = match fs::read_dir(self.full(folder)?) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
             entries => entries?,
         };
-        let mut all = Vec::new();
         for entry in entries {
             let entry = entry?;
             let meta = match entry.metadata() {
@@ -132,10 +131,10 @@ impl LocalStore {
             if meta.is_file() {
                 let since = meta.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default();
                 let modified_us = i64::try_from(since.as_micros()).unwrap_or(i64::MAX);
-                all.push(Listed { path: format!("{folder}/{name}"), bytes: meta.len(), modified_us });
+                each(Listed { path: format!("{folder}/{name}"), bytes: meta.len(), modified_us });
             }
         }
-        Ok(all)
+        Ok(())
     }
 }
 
@@ -161,8 +160,8 @@ impl ArchiveStore for LocalStore {
         exists.map_err(|e| StoreError::new("look for", path, e))
     }
 
-    fn list(&self, folder: &str) -> Result<Vec<Listed>, StoreError> {
-        self.entries(folder).map_err(|e| StoreError::new("list", folder, e))
+    fn visit(&self, folder: &str, each: &mut dyn FnMut(Listed)) -> Result<(), StoreError> {
+        self.entries(folder, each).map_err(|e| StoreError::new("list", folder, e))
     }
 
     fn delete(&self, path: &str) -> Result<(), StoreError> {

@@ -66,7 +66,7 @@ impl Batch {
         }
         let Decoded { columns, failures } = decode_chunk(decoder, &chunk, &mut self.table);
         self.payload_bytes += chunk.payload_bytes();
-        self.memory_bytes += chunk.memory_bytes() + columns.memory_bytes();
+        self.memory_bytes += chunk.memory_bytes() + columns.memory_bytes() + failures_bytes(&failures);
         self.failures += failures.len();
         self.parts.push(Part { chunk, columns, failures });
         Ok(())
@@ -96,10 +96,10 @@ impl Batch {
         self.payload_bytes
     }
 
-    /// Bytes of memory held by records and readings.
+    /// Bytes of memory held by records, readings, errors and names.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
-        self.memory_bytes
+        self.memory_bytes + self.table.memory_bytes()
     }
 
     /// Number of records that could not be decoded.
@@ -127,6 +127,11 @@ pub(crate) fn leaf(lane: &TopicPartition, record: &RecordRef<'_>) -> merkle::Has
         value: record.value,
         headers: record.headers(),
     })
+}
+
+fn failures_bytes(failures: &[(u32, DecodeError)]) -> usize {
+    let messages: usize = failures.iter().map(|(_, error)| error.message.capacity()).sum();
+    messages + size_of_val(failures)
 }
 
 /// Gaps that touch and have one reason are one gap, wherever chunks were cut.

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use stillwell_ingest::{DeadLetterError, DeadLetterSink, Retry};
 use stillwell_schema::health::Board;
 use stillwell_schema::{Clock, Gap, GapReason, Offset, TopicPartition};
 use stillwell_source::chunk::{RecordChunk, RecordRef};
+use stillwell_source::dead_letters::Waiting;
 use stillwell_source::decode::DecodeError;
 use stillwell_source::lane::{DisplayCommit, Lane};
 use stillwell_source::settings::{TimeUnit, TopicSettings};
@@ -52,6 +54,10 @@ pub(crate) const CRASH: io::ErrorKind = io::ErrorKind::InvalidInput;
 #[derive(Default)]
 pub(crate) struct MemoryStore {
     pub(crate) objects: Mutex<BTreeMap<String, Vec<u8>>>,
+    /// When each object was put; 0 for those that are not here.
+    put_us: Mutex<BTreeMap<String, i64>>,
+    /// The store's clock.
+    pub(crate) now_us: AtomicI64,
     pub(crate) faults: Mutex<VecDeque<Fault>>,
     /// Fails one operation in five, before or after the fact.
     chaos: Mutex<Option<StdRng>>,
@@ -96,6 +102,7 @@ impl MemoryStore {
 
 impl ArchiveStore for MemoryStore {
     fn put(&self, path: &str, bytes: &[u8]) -> Result<(), StoreError> {
+        self.put_us.lock().unwrap().insert(path.into(), self.now_us.load(Ordering::Relaxed));
         self.run(Op::Put, path, |objects| drop(objects.insert(path.into(), bytes.into())))
     }
 
@@ -117,13 +124,16 @@ impl ArchiveStore for MemoryStore {
         self.run(Op::ReadBack, path, |objects| objects.get(path).cloned())
     }
 
-    fn list(&self, folder: &str) -> Result<Vec<Listed>, StoreError> {
+    fn visit(&self, folder: &str, each: &mut dyn FnMut(Listed)) -> Result<(), StoreError> {
         let objects = self.objects.lock().unwrap();
         let inside =
             objects.iter().filter(|(path, _)| path.rsplit_once('/').is_some_and(|(f, _)| f == folder));
-        Ok(inside
-            .map(|(path, b)| Listed { path: path.clone(), bytes: b.len() as u64, modified_us: 0 })
-            .collect())
+        let put_us = self.put_us.lock().unwrap();
+        inside.for_each(|(path, b)| {
+            let modified_us = put_us.get(path).copied().unwrap_or_default();
+            each(Listed { path: path.clone(), bytes: b.len() as u64, modified_us });
+        });
+        Ok(())
     }
 
     fn delete(&self, path: &str) -> Result<(), StoreError> {
@@ -145,6 +155,7 @@ impl DeadLetterSink for Kept {
         topic: &str,
         _: &TopicPartition,
         failed: &[(RecordRef<'_>, &DecodeError)],
+        _: Waiting<'_>,
     ) -> Result<(), DeadLetterError> {
         let letters = failed.iter().map(|(record, error)| (topic.to_owned(), record.offset.0, error.class));
         self.0.lock().unwrap().extend(letters);
@@ -157,6 +168,16 @@ pub(crate) struct FixedClock;
 impl Clock for FixedClock {
     fn now_us(&self) -> i64 {
         1_795_000_000_000_000
+    }
+}
+
+/// A clock that goes on by half an hour at each look.
+#[derive(Default)]
+pub(crate) struct LeapingClock(AtomicI64);
+
+impl Clock for LeapingClock {
+    fn now_us(&self) -> i64 {
+        1_795_000_000_000_000 + self.0.fetch_add(1_800_000_000, Ordering::Relaxed)
     }
 }
 
@@ -190,6 +211,15 @@ pub(crate) fn ingest_on(
     writer: &str,
     limits: Limits,
 ) -> (Arc<Ingest<Kept>>, Kept, Board) {
+    ingest_at(Arc::new(FixedClock), store, writer, limits)
+}
+
+pub(crate) fn ingest_at(
+    clock: Arc<dyn Clock>,
+    store: Arc<dyn ArchiveStore>,
+    writer: &str,
+    limits: Limits,
+) -> (Arc<Ingest<Kept>>, Kept, Board) {
     let (kept, board) = (Kept::default(), Board::default());
     let topic = TopicSettings {
         name: "readings".into(),
@@ -200,7 +230,7 @@ pub(crate) fn ingest_on(
         store,
         key: key(),
         writer: writer.into(),
-        clock: Arc::new(FixedClock),
+        clock,
         board: board.clone(),
         topics: [(topic.name.clone(), topic)].into(),
         dead_letters: kept.clone(),
