@@ -25,6 +25,12 @@ pub enum ModelError {
         /// Sensors given.
         sensors: usize,
     },
+    /// Training came to no finite numbers.
+    #[error("the {what} of the model are not finite: its rows cannot be learnt from")]
+    NotFinite {
+        /// `weights`, `references`, `residuals` or `threshold`.
+        what: &'static str,
+    },
     /// Bytes that are not what they should be.
     #[error("the bytes are no {what} of this version: {why}")]
     Bytes {

@@ -20,6 +20,16 @@ const PATIENCE_ROWS: u32 = 12;
 /// What standing still at the limit counts for, in units of normal residuals.
 const STILL_WEIGHT: f32 = 6.0;
 
+/// A value farther from 0 is none: no sensor measures it, drivers put it where they have nothing to say, and
+/// squares and means of smaller ones stay finite.
+const VALUE_MAX: f32 = 1e30;
+
+/// Whether it is a value, and not a missing one.
+#[must_use]
+pub fn is_value(value: f32) -> bool {
+    value.abs() <= VALUE_MAX
+}
+
 /// What is normal of one sensor.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Reference {
@@ -55,10 +65,10 @@ impl SensorState {
         Self { slow: reference.mean, last: f32::NAN, still: 0, gap: 0 }
     }
 
-    /// Takes the next value, NaN where it is missing, and gives its features; the slow mean follows where
-    /// `follow`.
+    /// Takes the next value, none ([`is_value`]) where it is missing, and gives its features; the slow mean
+    /// follows where `follow`.
     pub fn take(&mut self, reference: &Reference, value: f32, follow: bool) -> [f32; CHANNELS] {
-        if value.is_nan() {
+        if !is_value(value) {
             self.gap = self.gap.saturating_add(1);
             return [f32::NAN; CHANNELS];
         }
@@ -99,7 +109,7 @@ pub fn references(sensors: usize, rows: &[f32]) -> Vec<Reference> {
 
 #[allow(clippy::cast_possible_truncation, reason = "statistics in f64, references in f32")]
 fn reference(values: impl Iterator<Item = f32> + Clone) -> Reference {
-    let present = values.clone().filter(|value| !value.is_nan()).map(f64::from);
+    let present = values.clone().filter(|&value| is_value(value)).map(f64::from);
     let (mean, spread) = mean_and_spread(present);
     let scale_min = (mean.abs() * 1e-3).max(1e-6);
     let spread = spread.max(scale_min);
@@ -113,7 +123,7 @@ fn reference(values: impl Iterator<Item = f32> + Clone) -> Reference {
         state.take(&reference, value, true);
         (still, gap) = (still.max(state.still), gap.max(state.gap));
         rows += 1;
-        if !value.is_nan() {
+        if is_value(value) {
             present += 1;
             distances.push(f64::from(value - slow));
         }
@@ -161,6 +171,19 @@ mod tests {
         assert!(state.take(&reference, f32::NAN, true).iter().all(|f| f.is_nan()));
         assert_eq!((state.slow, state.gap), (before, 1));
         assert!(reference.gap_max < 20);
+    }
+
+    #[test]
+    fn a_value_out_of_all_bounds_is_a_missing_one() {
+        let reference = references(1, &wavy(400))[0];
+        let mut state = SensorState::new(&reference);
+        for value in [f32::INFINITY, f32::NEG_INFINITY, 3e38] {
+            assert!(state.take(&reference, value, true).iter().all(|feature| feature.is_nan()));
+        }
+        assert_eq!((state.slow, state.gap), (reference.mean, 3));
+        let mut rows = wavy(400);
+        rows[7] = f32::INFINITY;
+        assert!(references(1, &rows)[0].spread < 2.0);
     }
 
     #[test]

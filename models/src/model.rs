@@ -81,7 +81,7 @@ impl Model {
     /// Reads what [`Model::to_bytes`] wrote.
     ///
     /// # Errors
-    /// [`ModelError::Bytes`] where it is something else.
+    /// [`ModelError::Bytes`] where it is something else, or has numbers that are not finite.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, ModelError> {
         let mut from = Reader::new(bytes, "model");
         from.magic(MAGIC)?;
@@ -108,11 +108,29 @@ impl Model {
         let residuals = from.f32s(shape.output)?;
         let weights = from.f32s(shape.weights())?;
         from.end()?;
-        Ok(Self::new(Parts { sensors, references, residuals, threshold, rows, weights }))
+        let parts = Parts { sensors, references, residuals, threshold, rows, weights };
+        if parts.not_finite().is_some() {
+            return Err(from.wrong("some numbers are not finite"));
+        }
+        Ok(Self::new(parts))
     }
 }
 
 impl Parts {
+    /// What of it is not finite, if anything.
+    pub(crate) fn not_finite(&self) -> Option<&'static str> {
+        let references = self.references.iter().flat_map(|one| [one.mean, one.spread, one.slow_spread]);
+        let all_finite = |values: &[f32]| values.iter().all(|value| value.is_finite());
+        [
+            ("weights", all_finite(&self.weights)),
+            ("references", references.into_iter().all(f32::is_finite)),
+            ("residuals", all_finite(&self.residuals)),
+            ("threshold", self.threshold.is_finite()),
+        ]
+        .into_iter()
+        .find_map(|(what, is_finite)| (!is_finite).then_some(what))
+    }
+
     fn to_bytes(&self) -> Vec<u8> {
         let mut out = Writer { bytes: MAGIC.to_vec() };
         out.u32(u32::try_from(self.sensors.len()).unwrap_or(u32::MAX));

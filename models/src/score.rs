@@ -1,13 +1,19 @@
 //! Scores rows of one machine by its model.
 //!
-//! A row's residuals, each in units of its normal size, are gathered per sensor (the larger of its channels',
-//! of the distance to its frozen reference and of what standing still counts for), over the sensors by the mean of fourth powers, which lies between mean
-//! and maximum, and over time by an exponentially weighted mean.
+//! A row's residuals, each in units of its normal size, are gathered per sensor (the largest of its
+//! channels', of the distance to its frozen reference and of what standing still counts for), over the
+//! sensors by the mean of fourth powers, which lies between mean and maximum, and over time by an
+//! exponentially weighted mean.
+//!
+//! Where this departs from the design's section 5: it would score 64 to 256 rows of several machines in one
+//! batch. Here a batch is at most 32 rows of one machine, for each machine has a network of its own, and the
+//! features of a row depend on the alarm up to the block before it; so the bits of a score hang on nothing
+//! but its machine's rows.
 
 use crate::alarm::{Alarm, AlarmState};
 use crate::bytes::{Reader, Writer};
 use crate::error::ModelError;
-use crate::features::{CHANNELS, INPUT_CHANNELS, SensorState, WINDOW};
+use crate::features::{CHANNELS, INPUT_CHANNELS, SensorState, WINDOW, is_value};
 use crate::model::Model;
 
 /// Rows whose features depend on the same alarm state; a count of rows since the model came into force cuts
@@ -67,6 +73,12 @@ impl ScorerState {
         self.rows
     }
 
+    /// Number of sensors.
+    #[must_use]
+    pub fn sensors(&self) -> usize {
+        self.sensors.len()
+    }
+
     /// Its bytes, which [`ScorerState::from_bytes`] reads.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
@@ -86,7 +98,7 @@ impl ScorerState {
     /// Reads what [`ScorerState::to_bytes`] wrote.
     ///
     /// # Errors
-    /// [`ModelError::Bytes`] where it is something else.
+    /// [`ModelError::Bytes`] where it is something else, or has numbers that are not finite.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, ModelError> {
         let mut from = Reader::new(bytes, "scorer state");
         from.magic(MAGIC)?;
@@ -102,6 +114,12 @@ impl ScorerState {
         let smoothed = from.f32s(1)?[0];
         let flags = from.u32s(3)?;
         from.end()?;
+        // Once in the state, what is not finite would stay for good.
+        let mut means =
+            sensors.iter().map(|sensor| sensor.slow).chain([smoothed]).chain(history.iter().copied());
+        if !means.all(f32::is_finite) {
+            return Err(from.wrong("some numbers are not finite"));
+        }
         let alarm = AlarmState { is_on: flags[0] != 0, quiet_rows: flags[1] };
         Ok(Self { rows, sensors, history, smoothed, alarm, is_frozen: flags[2] != 0 })
     }
@@ -167,7 +185,7 @@ impl Model {
                 let features = sensor.take(reference, value, !state.is_frozen);
                 examined.targets.extend(features);
                 examined.stalled.push(sensor.stalled(reference));
-                let is_there = !value.is_nan();
+                let is_there = is_value(value);
                 window.extend(features.map(|feature| if is_there { feature } else { 0.0 }));
                 window.push(f32::from(u8::from(is_there)));
             }

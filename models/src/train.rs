@@ -57,11 +57,11 @@ impl Default for TrainSettings {
     }
 }
 
-/// Trains a model on `rows`, one cell a sensor and row, NaN where missing. The same rows and settings give the
-/// same model. Takes tens of milliseconds for a few hundred rows.
+/// Trains a model on `rows`, one cell a sensor and row, NaN where missing. The same rows and settings give
+/// the same model. Takes tens of milliseconds for a few hundred rows.
 ///
-/// # Errors
-/// [`ModelError::TooFew`] below 64 rows or without a sensor, [`ModelError::Ragged`] where the last row is cut.
+/// # Errors [`ModelError::TooFew`] below 64 rows or without a sensor, [`ModelError::Ragged`] where the last
+/// row is cut, [`ModelError::NotFinite`] where training comes to no numbers.
 pub fn train(sensors: &[String], rows: &[f32], settings: &TrainSettings) -> Result<Model, ModelError> {
     let width = sensors.len();
     if width == 0 || rows.len() / width < ROWS_MIN {
@@ -103,7 +103,10 @@ pub fn train(sensors: &[String], rows: &[f32], settings: &TrainSettings) -> Resu
     });
     let highest = smooth(raw).skip(fitted).fold(1.0, f32::max);
     parts.threshold = settings.margin * highest;
-    Ok(Model::new(parts))
+    match parts.not_finite() {
+        Some(what) => Err(ModelError::NotFinite { what }),
+        None => Ok(Model::new(parts)),
+    }
 }
 
 /// Fits the network to the first `fitted` rows; gives its weights.

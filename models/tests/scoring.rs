@@ -77,6 +77,33 @@ fn normal_rows_stay_below_the_threshold_and_each_fault_is_found() {
     }
 }
 
+#[test]
+fn a_value_out_of_all_bounds_leaves_no_trace() {
+    let model = model();
+    let (mut with, mut without) = (ScorerState::new(&model), ScorerState::new(&model));
+    let mut broken = rows(400, 500);
+    let mut missing = broken.clone();
+    (broken[50], broken[61]) = (f32::INFINITY, -3.4e38);
+    (missing[50], missing[61]) = (f32::NAN, f32::NAN);
+    assert_eq!(model.score(&mut with, &broken), model.score(&mut without, &missing));
+    assert_eq!(with.to_bytes(), without.to_bytes());
+
+    let mut lesson = rows(0, 400);
+    lesson[100] = f32::INFINITY;
+    let taught = train(&names(), &lesson, &TrainSettings::default()).unwrap();
+    assert!(taught.threshold().is_finite());
+}
+
+#[test]
+fn a_model_of_numbers_that_are_not_finite_is_refused() {
+    let mut bytes = model().to_bytes();
+    let last = bytes.len() - 4;
+    bytes[last..].copy_from_slice(&f32::NAN.to_le_bytes());
+    assert!(matches!(Model::from_bytes(&bytes), Err(ModelError::Bytes { .. })));
+    let settings = TrainSettings { learning_rate: 1e30, ..TrainSettings::default() };
+    assert!(matches!(train(&names(), &rows(0, 400), &settings), Err(ModelError::NotFinite { .. })));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
