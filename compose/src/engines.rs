@@ -1,9 +1,9 @@
 //! The local engines of `stillwell up`: a real Kafka and a real ClickHouse, fetched, checked, and run as
 //! children.
 //!
-//! [`fetch`] brings them into the cache; [`guard`] ties a child's life to ours; [`kafka`] and [`clickhouse`]
-//! know how each is configured, started and found ready; [`ports`] keeps their ports in the data folder;
-//! [`supervise`] keeps them running.
+//! [`fetch`] brings them into the cache by the clients that [`registry`] runs; [`guard`] ties a child's life to
+//! ours; [`kafka`] and [`clickhouse`] know how each is configured, started and found ready; [`ports`] keeps
+//! their ports in the data folder; [`supervise`] keeps them running.
 
 use std::fs::File;
 use std::path::Path;
@@ -15,6 +15,7 @@ pub mod fetch;
 pub mod guard;
 pub mod kafka;
 pub mod ports;
+mod registry;
 pub mod supervise;
 pub mod unpack;
 

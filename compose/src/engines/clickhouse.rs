@@ -49,7 +49,6 @@ impl ClickHouse {
         if let Ok(password) = fs::read_to_string(&path) {
             return Ok(password);
         }
-        fs::create_dir_all(self.data.join("keys"))?;
         let password = Uuid::new_v4().simple().to_string();
         crate::files::write_secret(&path, password.as_bytes())?;
         Ok(password)
@@ -65,13 +64,16 @@ impl ClickHouse {
         fs::create_dir_all(home.join("store"))
             .with_context(|| format!("cannot create {}", home.display()))?;
         let logs = self.data.join("logs");
-        fs::create_dir_all(&logs)?;
-        let config = CONFIG
-            .replace("LOGS", &logs.display().to_string())
-            .replace("CONFIG", &self.mark())
-            .replace("MEMORY_BYTES", &MEMORY_BYTES_MAX.to_string())
-            .replace("PASSWORD_SHA256", &hex::encode(Sha256::digest(self.password()?)))
-            .replace("USER", USER);
+        let config = fill(
+            CONFIG,
+            &[
+                ("LOGS", &logs.display().to_string()),
+                ("CONFIG", &self.mark()),
+                ("MEMORY_BYTES", &MEMORY_BYTES_MAX.to_string()),
+                ("PASSWORD_SHA256", &hex::encode(Sha256::digest(self.password()?))),
+                ("USER", USER),
+            ],
+        );
         crate::files::write_secret(&self.config_file(), config.as_bytes())
     }
 
@@ -145,4 +147,45 @@ impl ClickHouse {
 
 fn display(path: &Path) -> String {
     path.display().to_string()
+}
+
+/// `template` with each `{NAME}` replaced by its value as XML text, in one pass: a value is never read again.
+fn fill(template: &str, values: &[(&str, &str)]) -> String {
+    let mut out = String::with_capacity(template.len());
+    let mut rest = template;
+    while let Some((before, after)) = rest.split_once('{') {
+        out.push_str(before);
+        let known = values
+            .iter()
+            .find_map(|(name, value)| Some((value, after.strip_prefix(name)?.strip_prefix('}')?)));
+        match known {
+            Some((value, behind)) => {
+                out.push_str(&value.replace('&', "&amp;").replace('<', "&lt;"));
+                rest = behind;
+            }
+            None => {
+                out.push('{');
+                rest = after;
+            }
+        }
+    }
+    out + rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_is_text_and_never_a_template() {
+        let values = [("LOGS", "/tmp/{USER}&co"), ("USER", "stillwell")];
+        assert_eq!(fill("<l>{LOGS}</l><{USER}/>{", &values), "<l>/tmp/{USER}&amp;co</l><stillwell/>{");
+        assert!(
+            !fill(
+                CONFIG,
+                &[("LOGS", ""), ("CONFIG", ""), ("MEMORY_BYTES", ""), ("PASSWORD_SHA256", ""), ("USER", "")]
+            )
+            .contains('{')
+        );
+    }
 }

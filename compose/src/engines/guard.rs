@@ -44,7 +44,10 @@ pub fn main(pid_file: &Path, program: &str, args: &[String]) -> anyhow::Result<u
             break stop(&mut child)?;
         }
     };
-    let _ = fs::remove_file(pid_file);
+    // The next run's guard may have written its own by now.
+    if recorded(pid_file) == Some(child.id()) {
+        let _ = fs::remove_file(pid_file);
+    }
     let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
     Ok(u8::try_from(code).unwrap_or(1))
 }
@@ -84,9 +87,7 @@ pub fn wait(child: &mut Child, at_most: Duration) -> anyhow::Result<Option<ExitS
 /// # Errors
 /// If it neither ends nor can be killed.
 pub fn outlive(pid_file: &Path, mark: &str) -> anyhow::Result<()> {
-    let Some(pid) = fs::read_to_string(pid_file).ok().and_then(|text| text.trim().parse::<u32>().ok()) else {
-        return Ok(());
-    };
+    let Some(pid) = recorded(pid_file) else { return Ok(()) };
     let ours = || fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| contains(&line, mark.as_bytes()));
     // Its guard is stopping it already.
     for kill in [None, Some(libc::SIGTERM), Some(libc::SIGKILL)] {
@@ -105,15 +106,39 @@ pub fn outlive(pid_file: &Path, mark: &str) -> anyhow::Result<()> {
     bail!("process {pid} of an earlier run does not end; end it and start again")
 }
 
+fn recorded(pid_file: &Path) -> Option<u32> {
+    fs::read_to_string(pid_file).ok()?.trim().parse().ok()
+}
+
 fn contains(haystack: &[u8], needle: &[u8]) -> bool {
     haystack.windows(needle.len()).any(|window| window == needle)
 }
 
 fn signal(pid: u32, number: i32) {
-    let Ok(pid) = i32::try_from(pid) else { return };
-    // SAFETY: kill has no memory effects; the pid is that of our own engine.
+    kill(i64::from(pid), number);
+}
+
+/// Sends a signal to a process group that a child of ours leads.
+pub fn signal_group(pid: u32, number: i32) {
+    kill(-i64::from(pid), number);
+}
+
+/// Whether there is a process of this pid.
+#[must_use]
+pub fn is_alive(pid: u32) -> bool {
+    kill(i64::from(pid), 0) || std::io::Error::last_os_error().raw_os_error() == Some(libc::EPERM)
+}
+
+/// Whether the signal was sent; a group is named by its negative number.
+fn kill(target: i64, number: i32) -> bool {
+    let Ok(target) = i32::try_from(target) else { return false };
+    // 0 and -1 stand for processes that are not ours.
+    if (-1..=0).contains(&target) {
+        return false;
+    }
+    // SAFETY: kill has no memory effects; the target is a process or a group of our own, or none is sent.
     #[allow(unsafe_code, reason = "std offers no signal but SIGKILL")]
     unsafe {
-        libc::kill(pid, number);
+        libc::kill(target, number) == 0
     }
 }

@@ -1,6 +1,7 @@
 //! A local Apache Kafka: one KRaft node.
 
 use std::fs;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -12,8 +13,8 @@ use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use uuid::Uuid;
 
-use super::guard;
 use super::ports::Ports;
+use super::{fetch, guard};
 
 const LOG4J: &str = include_str!("../../engines/log4j2.xml");
 const HEAP: &str = "-Xmx512m";
@@ -45,11 +46,13 @@ impl Kafka {
     pub fn prepare(&self) -> anyhow::Result<()> {
         guard::outlive(&self.pid_file(), &self.mark())?;
         let home = self.home();
+        if home.display().to_string().contains(',') {
+            bail!("kafka takes no comma in a folder's name: {}; choose another with --data", home.display());
+        }
         fs::create_dir_all(&home).with_context(|| format!("cannot create {}", home.display()))?;
-        fs::create_dir_all(self.data.join("logs"))?;
         fs::write(home.join("log4j2.xml"), LOG4J)?;
         fs::write(self.properties_file(), self.properties())?;
-        if home.join("log/meta.properties").exists() {
+        if self.meta_file().exists() {
             return Ok(());
         }
         let id = URL_SAFE_NO_PAD.encode(Uuid::new_v4().as_bytes());
@@ -82,6 +85,8 @@ impl Kafka {
             .arg(format!("-Dstillwell.logs={}", self.data.join("logs").display()))
             .arg("kafka.Kafka")
             .arg(self.properties_file())
+            // The terminal's Ctrl-C is ours to pass on, in order.
+            .process_group(0)
             .stdin(Stdio::piped())
             .stdout(log.try_clone()?)
             .stderr(log)
@@ -89,15 +94,24 @@ impl Kafka {
             .context("cannot start kafka's guard")
     }
 
-    /// Whether it answers as the broker of this folder.
+    /// Whether it answers as the broker of this folder: another's cluster has another id.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         let client: Result<BaseConsumer, _> =
             ClientConfig::new().set("bootstrap.servers", self.address()).set("log_level", "0").create();
         let Ok(client) = client else { return false };
-        client
-            .fetch_metadata(None, Duration::from_secs(1))
-            .is_ok_and(|metadata| !metadata.brokers().is_empty())
+        let own = self.cluster_id();
+        own.is_some() && client.client().fetch_cluster_id(Duration::from_secs(1)) == own
+    }
+
+    /// The id that the folder was formatted with.
+    fn cluster_id(&self) -> Option<String> {
+        let meta = fs::read_to_string(self.meta_file()).ok()?;
+        meta.lines().find_map(|line| line.strip_prefix("cluster.id=")).map(|id| id.trim().to_owned())
+    }
+
+    fn meta_file(&self) -> PathBuf {
+        self.home().join("log/meta.properties")
     }
 
     fn home(&self) -> PathBuf {
@@ -117,7 +131,8 @@ impl Kafka {
     }
 
     fn class_path(&self) -> String {
-        format!("{}/*", self.jars.display())
+        let jars: Vec<String> = fetch::jars(&self.jars).map(|jar| jar.display().to_string()).collect();
+        jars.join(":")
     }
 
     fn properties(&self) -> String {

@@ -1,11 +1,13 @@
-//! Keeps an engine running: starts it, waits until it is ready, starts it again with backoff when it dies,
-//! and stops it in order.
+//! Keeps an engine running: starts it, waits until it is ready, starts it again when it dies, and stops it in
+//! order.
 
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::bail;
+use anyhow::{anyhow, bail};
 use stillwell_schema::health::{Board, State};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -36,12 +38,22 @@ pub trait Engine: Clone + Send + Sync + 'static {
     /// # Errors
     /// What keeps it from starting.
     fn spawn(&self) -> anyhow::Result<Child>;
+    /// The ports that it listens on.
+    fn ports(&self) -> Vec<u16>;
+    /// The file that takes what it prints.
+    fn log(&self) -> PathBuf;
     /// Whether it answers. Blocks for a second or two at most.
     fn is_ready(&self) -> bool;
 }
 
 impl Engine for Kafka {
     const NAME: &'static str = "kafka";
+    fn ports(&self) -> Vec<u16> {
+        vec![self.ports.kafka, self.ports.controller]
+    }
+    fn log(&self) -> PathBuf {
+        self.data.join("logs/kafka.out")
+    }
     fn prepare(&self) -> anyhow::Result<()> {
         Self::prepare(self)
     }
@@ -55,6 +67,12 @@ impl Engine for Kafka {
 
 impl Engine for ClickHouse {
     const NAME: &'static str = "clickhouse";
+    fn ports(&self) -> Vec<u16> {
+        vec![self.ports.clickhouse_http, self.ports.clickhouse_tcp]
+    }
+    fn log(&self) -> PathBuf {
+        self.data.join("logs/clickhouse.out")
+    }
     fn prepare(&self) -> anyhow::Result<()> {
         Self::prepare(self)
     }
@@ -77,12 +95,17 @@ impl Supervised {
     /// Starts `engine` and waits until it is ready; from then on it is kept running.
     ///
     /// # Errors
-    /// If it does not become ready; its log in the data folder says why.
-    pub async fn start<E: Engine>(engine: E, board: Board) -> anyhow::Result<Self> {
+    /// If it does not become ready, or `stopping` comes first.
+    pub async fn start<E: Engine>(
+        engine: E,
+        board: Board,
+        stopping: &CancellationToken,
+    ) -> anyhow::Result<Self> {
         board.set(E::NAME, State::Starting, "");
         let engine = Arc::new(engine);
-        let child = launch(Arc::clone(&engine)).await?;
+        let child = launch(Arc::clone(&engine), stopping.clone()).await?;
         board.set(E::NAME, State::Ok, "");
+        // Engines outlive the stages, so they are stopped by a token of their own.
         let stop = CancellationToken::new();
         let task = tokio::spawn(keep(engine, child, board, stop.clone()));
         Ok(Self { stop, task })
@@ -109,8 +132,9 @@ async fn keep<E: Engine>(engine: Arc<E>, mut child: Child, board: Board, stop: C
                 () = tokio::time::sleep(RESTART) => {}
                 () = stop.cancelled() => return,
             }
-            match launch(Arc::clone(&engine)).await {
+            match launch(Arc::clone(&engine), stop.clone()).await {
                 Ok(child) => break child,
+                Err(_) if stop.is_cancelled() => return,
                 Err(error) => warn!(engine = E::NAME, error = format!("{error:#}"), "engine does not start"),
             }
         };
@@ -130,29 +154,61 @@ async fn ended(child: &mut Child) -> String {
 }
 
 /// Starts the process and waits until it answers.
-async fn launch<E: Engine>(engine: Arc<E>) -> anyhow::Result<Child> {
+async fn launch<E: Engine>(engine: Arc<E>, stop: CancellationToken) -> anyhow::Result<Child> {
     let launched = tokio::task::spawn_blocking(move || {
         engine.prepare()?;
-        let mut child = engine.spawn()?;
-        let until = std::time::Instant::now() + READY_WITHIN;
-        while !engine.is_ready() {
-            if let Some(status) = child.try_wait()? {
-                bail!("{} ended with {status} before it was ready; see its log in the data folder", E::NAME);
-            }
-            if std::time::Instant::now() >= until {
-                drop(child.stdin.take());
-                guard::wait(&mut child, guard::STOP_WITHIN)?;
-                bail!(
-                    "{} is not ready after {} s; see its log in the data folder",
-                    E::NAME,
-                    READY_WITHIN.as_secs()
-                );
-            }
-            std::thread::sleep(LOOK);
+        if let Some(port) = engine.ports().into_iter().find(|&port| is_taken(port)) {
+            bail!(
+                "port {port} of {} is taken by another program; end it, or remove ports.toml in the data folder and ports are chosen anew",
+                E::NAME
+            );
         }
-        Ok(child)
+        let mut child = engine.spawn()?;
+        let ready = wait_ready(&*engine, &mut child, &stop);
+        if ready.is_err() {
+            drop(child.stdin.take());
+            guard::wait(&mut child, guard::STOP_WITHIN)?;
+        }
+        ready.map(|()| child)
     });
     launched.await?
+}
+
+fn wait_ready<E: Engine>(engine: &E, child: &mut Child, stop: &CancellationToken) -> anyhow::Result<()> {
+    let until = std::time::Instant::now() + READY_WITHIN;
+    let why = |what: String| {
+        let log = engine.log();
+        anyhow!("{} {what}; the end of {}: {}", E::NAME, log.display(), last_line(&log))
+    };
+    loop {
+        let is_ready = engine.is_ready();
+        // What answers is our own child only while that lives.
+        if let Some(status) = child.try_wait()? {
+            return Err(why(format!("ended with {status} before it was ready")));
+        }
+        if is_ready {
+            return Ok(());
+        }
+        if stop.is_cancelled() {
+            bail!("stopped while {} was starting", E::NAME);
+        }
+        if std::time::Instant::now() >= until {
+            return Err(why(format!("is not ready after {} s", READY_WITHIN.as_secs())));
+        }
+        std::thread::sleep(LOOK);
+    }
+}
+
+fn is_taken(port: u16) -> bool {
+    TcpListener::bind(("127.0.0.1", port)).is_err()
+}
+
+/// The last line of a log that says something.
+fn last_line(log: &Path) -> String {
+    let text = std::fs::read(log).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text[text.len().saturating_sub(4096)..]).into_owned();
+    let line = text.lines().rev().find(|line| !line.trim().is_empty());
+    line.unwrap_or("nothing").trim().to_owned()
 }
 
 async fn end(mut child: Child) {

@@ -36,6 +36,28 @@ pub fn check(path: &Path, sha256: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Checks a large file that has been checked before: its sum is computed anew only where size or time of
+/// change differ from those noted beside it then.
+///
+/// # Errors
+/// As [`check`].
+pub fn check_once(path: &Path, sha256: &str) -> anyhow::Result<()> {
+    let seen = || -> anyhow::Result<String> {
+        let meta = fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let changed = meta.modified()?.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        Ok(format!("{sha256} {} {}", meta.len(), changed.as_nanos()))
+    };
+    let note = path.with_extension("checked");
+    let now = seen()?;
+    if fs::read_to_string(&note).is_ok_and(|noted| noted == now) {
+        return Ok(());
+    }
+    check(path, sha256)?;
+    // A cache that cannot be written is checked at each start.
+    let _ = fs::write(&note, now);
+    Ok(())
+}
+
 /// Unpacks one member of a gzipped tar archive to `out`, synced.
 ///
 /// # Errors
@@ -84,4 +106,63 @@ pub fn make_executable(path: &Path) -> anyhow::Result<()> {
     use std::os::unix::fs::PermissionsExt;
     fs::set_permissions(path, fs::Permissions::from_mode(0o755))
         .with_context(|| format!("cannot make {} executable", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+
+    use super::*;
+
+    fn member(name: &str, body: &[u8]) -> Vec<u8> {
+        let mut block = [0u8; TAR_BLOCK];
+        block[..name.len()].copy_from_slice(name.as_bytes());
+        block[124..135].copy_from_slice(format!("{:011o}", body.len()).as_bytes());
+        let mut out = block.to_vec();
+        out.extend_from_slice(body);
+        out.resize(out.len().next_multiple_of(TAR_BLOCK), 0);
+        out
+    }
+
+    fn tgz(folder: &Path, tar: &[u8]) -> std::path::PathBuf {
+        let path = folder.join("a.tgz");
+        let mut out = GzEncoder::new(File::create(&path).unwrap(), Compression::fast());
+        out.write_all(tar).unwrap();
+        out.finish().unwrap();
+        path
+    }
+
+    #[test]
+    fn one_member_of_many_is_unpacked() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut tar = member("package/a", &[1; 700]);
+        tar.extend(member("package/b", b"body"));
+        tar.extend([0; 2 * TAR_BLOCK]);
+        let tgz = tgz(folder.path(), &tar);
+        let out = folder.path().join("out");
+        member_of_tgz(&tgz, "package/b", &out).unwrap();
+        assert_eq!(fs::read(&out).unwrap(), b"body");
+        assert!(member_of_tgz(&tgz, "package/c", &out).unwrap_err().to_string().contains("package/c"));
+    }
+
+    #[test]
+    fn a_cut_archive_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let tar = member("package/b", &[7; 2000]);
+        let tgz = tgz(folder.path(), &tar[..1000]);
+        assert!(member_of_tgz(&tgz, "package/b", &folder.path().join("out")).is_err());
+    }
+
+    #[test]
+    fn a_file_that_changed_is_checked_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lib.so");
+        fs::write(&path, b"good").unwrap();
+        let sum = hex::encode(Sha256::digest(b"good"));
+        check_once(&path, &sum).unwrap();
+        check_once(&path, &sum).unwrap();
+        fs::write(&path, b"evil!").unwrap();
+        assert!(check_once(&path, &sum).unwrap_err().to_string().contains("SHA-256"));
+    }
 }
