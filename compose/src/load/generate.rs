@@ -13,15 +13,17 @@ use stillwell_schema::Clock;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use super::parse::duration;
+use super::parse::{duration, time_us};
 use super::plant::Plant;
 use super::producer::LoadProducer;
 use super::progress::{Progress, grouped};
 use super::target::TargetArgs;
 use super::transport::{Transport, TroubleArgs, TroubleReport};
 use super::wire::{Format, Outgoing};
+use resume::Resume;
 use stream::Stream;
 
+mod resume;
 mod stream;
 
 /// In live running, a record waits this long for more readings of its machine.
@@ -35,6 +37,7 @@ Examples:
   stillwell generate --history 2h                        two hours of past first, then live
   stillwell generate --machines 200 --sensors 50 --rate 20000
   stillwell generate --rate 0 --count 10000000 --machines 200 --sensors 50 --per-record 1000
+  stillwell generate --rate 0 --count 500000 --from 2026-01-05T06:00:00Z --seed 7    the same again
   stillwell generate --faults-every 30s --fault-log faults.jsonl --late 0.01 --malformed 0.001";
 
 /// A simulated plant into Kafka.
@@ -57,6 +60,13 @@ pub struct GenerateArgs {
     /// First produce this much past, as fast as it goes, and then go on live
     #[arg(long, value_parser = duration, value_name = "DURATION")]
     pub history: Option<Duration>,
+    /// Time of the first reading, RFC 3339, in place of --history; with --rate 0 the plant is a function of
+    /// this and the seed
+    #[arg(long, value_parser = time_us, value_name = "TIME", conflicts_with = "history")]
+    pub from: Option<i64>,
+    /// Keep in this file how far the plant is, and go on from there at the next start
+    #[arg(long, value_name = "FILE")]
+    pub resume: Option<PathBuf>,
     /// Stop after this many readings (those that faults drop do not count)
     #[arg(long, value_name = "READINGS")]
     pub count: Option<u64>,
@@ -98,6 +108,8 @@ impl Default for GenerateArgs {
             interval: Duration::from_secs(1),
             rate: None,
             history: None,
+            from: None,
+            resume: None,
             count: None,
             format: Format::Array,
             per_record: 100,
@@ -149,7 +161,8 @@ impl GenerateArgs {
             (false, Some(count)) => history_us.max((count as f64 / row).ceil() * interval_us),
             (false, None) => bail!("--rate 0 needs --count: how many readings to make"),
         };
-        Ok(Pace { start_us: now_us - past_us as i64, interval_us: interval_us as i64, live })
+        let start_us = self.from.unwrap_or(now_us - past_us as i64);
+        Ok(Pace { start_us, interval_us: interval_us as i64, live })
     }
 }
 
@@ -208,6 +221,7 @@ struct Drive {
     producer: LoadProducer,
     fault_log: Option<LineWriter<File>>,
     progress: Progress,
+    resume: Option<Resume>,
     clock: Arc<dyn Clock>,
     stop: CancellationToken,
     live: bool,
@@ -216,7 +230,11 @@ struct Drive {
 
 impl Drive {
     fn new(args: GenerateArgs, clock: Arc<dyn Clock>, stop: CancellationToken) -> anyhow::Result<Self> {
-        let pace = args.pace(clock.now_us())?;
+        let mut pace = args.pace(clock.now_us())?;
+        let resume = args.resume.as_deref().map(|file| Resume::open(file, pace.start_us)).transpose()?;
+        let origin_us = resume.as_ref().map_or(pace.start_us, Resume::origin_us);
+        // What came before the start is past, also where the plant stood still for longer.
+        pace.start_us = resume.as_ref().map_or(pace.start_us, |resume| pace.start_us.max(resume.next_us()));
         let fault_log = args.fault_log.as_ref().map(|path| {
             let file = File::options().create(true).append(true).open(path);
             file.map(LineWriter::new).with_context(|| format!("cannot write {}", path.display()))
@@ -225,9 +243,10 @@ impl Drive {
         Ok(Self {
             fault_log: fault_log.transpose()?,
             producer: LoadProducer::connect(&args.target)?,
-            stream: Stream::new(&args, plant, pace.start_us, pace.interval_us),
+            stream: Stream::new(&args, plant, origin_us, pace.start_us, pace.interval_us),
             transport: Transport::new(args.trouble, args.seed),
             progress: Progress::new(args.count, args.quiet),
+            resume,
             clock,
             stop,
             live: pace.live,
@@ -248,6 +267,7 @@ impl Drive {
                         self.stream.flush(&mut made);
                         flushed_us = now_us;
                         self.send(&mut made)?;
+                        self.note(now_us)?;
                     }
                     nap((due_us - now_us).min(NAP_MAX_US));
                     continue;
@@ -274,10 +294,12 @@ impl Drive {
     }
 
     fn hand_over(&mut self, records: &[Outgoing]) -> anyhow::Result<()> {
-        // What is made is sent even when told to stop, so that the report's counts are those of the topic.
-        let never = CancellationToken::new();
+        // What is made is sent also when told to stop, so that the report's counts are those of the topic; only
+        // a broker that takes nothing any more is not waited for then.
         for record in records {
-            self.producer.send(record, &never)?;
+            if !self.producer.send(record, &self.stop)? {
+                bail!("stopped while the broker takes no records; those that wait are lost");
+            }
         }
         let readings = self.stream.readings();
         let failed = self.producer.counts().failed;
@@ -300,8 +322,15 @@ impl Drive {
         Ok(())
     }
 
+    /// Notes how far the plant is: all before the next step is handed over.
+    fn note(&mut self, now_us: i64) -> anyhow::Result<()> {
+        let next_us = self.stream.next_us();
+        self.resume.as_mut().map_or(Ok(()), |resume| resume.note(next_us, now_us))
+    }
+
     fn finish(mut self) -> anyhow::Result<GenerateReport> {
-        let delivered = self.producer.finish()?;
+        let delivered = self.producer.finish(&self.stop)?;
+        self.note(i64::MAX)?;
         self.report.readings = self.stream.readings();
         self.report.records = delivered.delivered;
         self.report.trouble = self.transport.report();

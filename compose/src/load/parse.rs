@@ -18,6 +18,12 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     Duration::try_from_secs_f64(number * seconds).map_err(|error| error.to_string())
 }
 
+/// A moment in RFC 3339, as µs UTC.
+pub(super) fn time_us(text: &str) -> Result<i64, String> {
+    let time = chrono::DateTime::parse_from_rfc3339(text);
+    time.map(|time| time.timestamp_micros()).map_err(|_| "say a time such as 2026-01-05T06:00:00Z".to_owned())
+}
+
 /// A number from 0 to 1.
 pub(super) fn probability(text: &str) -> Result<f64, String> {
     let p: f64 = text.parse().map_err(|_| "say a number from 0 to 1".to_owned())?;

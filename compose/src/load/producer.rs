@@ -28,6 +28,8 @@ const TOPIC_LOOK_EVERY: Duration = Duration::from_millis(300);
 /// What is still on its way at the end gets this long.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(60);
 const FLUSH_STEP: Duration = Duration::from_millis(200);
+/// Who was told to stop waits no longer for a broker than this.
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A producer of one topic. Its calls block, so it lives on a thread of its own.
 pub struct LoadProducer {
@@ -113,17 +115,22 @@ impl LoadProducer {
         Ok(Self { kafka, topic: target.topic.clone(), counts })
     }
 
-    /// Hands a record to the producer's queue, waiting while it is full. False if told to stop before.
+    /// Hands a record to the producer's queue, waiting while it is full. False if told to stop and the queue
+    /// stays full for some seconds more.
     ///
     /// # Errors
     /// If the record is refused or the producer is broken for good.
     pub fn send(&self, record: &Outgoing, stop: &CancellationToken) -> anyhow::Result<bool> {
+        let mut waited = Duration::ZERO;
         let mut message = BaseRecord::to(&self.topic).key(&*record.machine).payload(&record.value);
         loop {
             match self.kafka.send(message) {
                 Ok(()) => return Ok(true),
                 Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) => {
                     if stop.is_cancelled() {
+                        waited += QUEUE_FULL_WAIT;
+                    }
+                    if waited > STOP_TIMEOUT {
                         return Ok(false);
                     }
                     self.check()?;
@@ -139,13 +146,14 @@ impl LoadProducer {
         }
     }
 
-    /// Waits until everything sent is delivered, one minute at most.
+    /// Waits until everything sent is delivered: one minute at most, some seconds when told to stop.
     ///
     /// # Errors
     /// If a record was not delivered.
-    pub fn finish(&self) -> anyhow::Result<Delivered> {
+    pub fn finish(&self, stop: &CancellationToken) -> anyhow::Result<Delivered> {
         let mut waited = Duration::ZERO;
-        while self.kafka.flush(FLUSH_STEP).is_err() && waited < FLUSH_TIMEOUT {
+        let most = || if stop.is_cancelled() { STOP_TIMEOUT } else { FLUSH_TIMEOUT };
+        while self.kafka.flush(FLUSH_STEP).is_err() && waited < most() {
             self.check()?;
             waited += FLUSH_STEP;
         }

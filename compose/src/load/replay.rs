@@ -143,7 +143,7 @@ pub async fn run(
         let runs = runs(&args)?;
         let producer = LoadProducer::connect(&args.target)?;
         let send = |record: &Outgoing| producer.send(record, &stop);
-        play(&args, runs, &*clock, &stop, send, || Ok(producer.finish()?.delivered))
+        play(&args, runs, &*clock, &stop, send, || Ok(producer.finish(&stop)?.delivered))
     })
     .await?
 }
@@ -294,12 +294,14 @@ fn play(
         report: ReplayReport::default(),
         files: runs.len(),
     };
-    match args.pace {
-        Pace::Max => playing.one_after_the_other(args, runs, clock)?,
-        Pace::Times(times) => playing.together(args, runs, clock, times)?,
-    }
+    let played = match args.pace {
+        Pace::Max => playing.one_after_the_other(args, runs, clock),
+        Pace::Times(times) => playing.together(args, runs, clock, times),
+    };
+    // A file that breaks off takes nothing from what was sent before.
     playing.report.records = finish()?;
     playing.report.seconds = playing.progress.seconds();
+    played.with_context(|| format!("not all was replayed: {}", playing.report))?;
     let report = playing.report;
     playing.progress.finish(&report.to_string());
     Ok(report)

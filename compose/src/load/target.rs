@@ -1,11 +1,13 @@
 //! Where load goes: a topic of a Kafka that is named, or of a running stack.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::Args;
 
 use super::parse::property;
+use crate::config::Config;
+use crate::endpoints::Endpoints;
 
 /// The topic and its Kafka.
 #[derive(Args, Clone, Debug)]
@@ -14,8 +16,8 @@ pub struct TargetArgs {
     /// Topic to write to; it must exist (`stillwell up` makes those of its config)
     #[arg(long, default_value = "readings")]
     pub topic: String,
-    /// Kafka brokers; without it, the Kafka of the stack that runs on --data
-    #[arg(long, env = "STILLWELL_KAFKA", value_name = "HOST:PORT")]
+    /// Kafka brokers; without it, those of the config, or the Kafka of the stack that runs on --data
+    #[arg(long, value_name = "HOST:PORT")]
     pub kafka: Option<String>,
     /// Data folder of a running `stillwell up`
     #[arg(long, default_value = "stillwell-data", value_name = "DIR")]
@@ -37,31 +39,34 @@ impl Default for TargetArgs {
 }
 
 impl TargetArgs {
+    /// Takes what the command line leaves open from the config's `[kafka]`.
+    ///
+    /// # Errors
+    /// If a property of the config is not text.
+    pub fn complete(&mut self, config: &Config) -> anyhow::Result<()> {
+        if self.kafka.as_ref().is_none_or(String::is_empty) && !config.kafka.brokers.is_empty() {
+            self.kafka = Some(config.kafka.brokers.clone());
+        }
+        // A producer joins no group.
+        let of_config =
+            config.kafka.flat_properties()?.into_iter().filter(|(key, _)| !key.starts_with("group."));
+        // Of two values for one property the later counts: the command line's.
+        self.properties = of_config.chain(std::mem::take(&mut self.properties)).collect();
+        Ok(())
+    }
+
     /// The brokers to connect to.
     ///
     /// # Errors
     /// If none is named and no stack runs on the data folder.
     pub fn brokers(&self) -> anyhow::Result<String> {
-        let named = self.kafka.clone().filter(|brokers| !brokers.is_empty());
-        named.map_or_else(|| running_kafka(&self.data), Ok)
+        match self.kafka.clone().filter(|brokers| !brokers.is_empty()) {
+            Some(brokers) => Ok(brokers),
+            None => Ok(Endpoints::read(&self.data)
+                .context("no brokers named with --kafka or in the config")?
+                .kafka),
+        }
     }
-}
-
-fn running_kafka(data: &Path) -> anyhow::Result<String> {
-    let path = data.join("endpoints.json");
-    let text = std::fs::read(&path).with_context(|| {
-        format!(
-            "no running stack: cannot read {}; start `stillwell up --data {}`, or name brokers with --kafka",
-            path.display(),
-            data.display()
-        )
-    })?;
-    let endpoints: serde_json::Value =
-        serde_json::from_slice(&text).with_context(|| format!("{} is not JSON", path.display()))?;
-    let Some(kafka) = endpoints["kafka"].as_str() else {
-        bail!("{} names no kafka; name brokers with --kafka", path.display());
-    };
-    Ok(kafka.to_owned())
 }
 
 #[cfg(test)]
@@ -69,14 +74,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_running_stack_says_where_its_kafka_is() {
+    fn flags_go_before_the_config_and_that_before_a_running_stack() {
         let folder = tempfile::tempdir().unwrap();
-        let target = TargetArgs { data: folder.path().to_owned(), ..TargetArgs::default() };
+        let mut target = TargetArgs { data: folder.path().to_owned(), ..TargetArgs::default() };
         let error = format!("{:#}", target.brokers().unwrap_err());
-        assert!(error.contains("stillwell up --data"), "{error}");
-        std::fs::write(folder.path().join("endpoints.json"), r#"{"kafka":"127.0.0.1:29092"}"#).unwrap();
-        assert_eq!(target.brokers().unwrap(), "127.0.0.1:29092");
-        let named = TargetArgs { kafka: Some("broker:9092".to_owned()), ..target };
-        assert_eq!(named.brokers().unwrap(), "broker:9092");
+        assert!(error.contains("stillwell up --data") && error.contains("--kafka"), "{error}");
+        let text =
+            "[kafka]\nbrokers='config:9092'\nsecurity.protocol='SSL'\ngroup.instance.id='a'\nlinger.ms=7";
+        let config: Config = toml::from_str(text).unwrap();
+        target.properties = vec![("linger.ms".to_owned(), "9".to_owned())];
+        target.complete(&config).unwrap();
+        assert_eq!(target.brokers().unwrap(), "config:9092");
+        let keys: Vec<_> = target.properties.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        assert_eq!(keys, ["linger.ms=7", "security.protocol=SSL", "linger.ms=9"]);
+        let mut named = TargetArgs { kafka: Some("flag:9092".to_owned()), ..TargetArgs::default() };
+        named.complete(&config).unwrap();
+        assert_eq!(named.brokers().unwrap(), "flag:9092");
     }
 }

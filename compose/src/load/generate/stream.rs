@@ -27,7 +27,14 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    pub(super) fn new(args: &GenerateArgs, plant: Plant, start_us: i64, interval_us: i64) -> Self {
+    /// The plant from `start_us` on; its faults are counted from `origin_us`, when it began.
+    pub(super) fn new(
+        args: &GenerateArgs,
+        plant: Plant,
+        origin_us: i64,
+        start_us: i64,
+        interval_us: i64,
+    ) -> Self {
         let encoders = plant
             .machines()
             .iter()
@@ -44,11 +51,11 @@ impl Stream {
                 Encoder::new(args.format, args.per_record, &machine.name, &sensors)
             })
             .collect();
-        let start_ms = start_us.div_euclid(1000);
+        let (origin_ms, start_ms) = (origin_us.div_euclid(1000), start_us.div_euclid(1000));
         let every_ms = i64::try_from(args.faults_every.as_millis()).unwrap_or(i64::MAX);
         let after_ms = i64::try_from(args.faults_after.as_millis()).unwrap_or(i64::MAX);
         let faults =
-            (every_ms > 0).then(|| FaultPlan::new(args.seed, every_ms, start_ms.saturating_add(after_ms)));
+            (every_ms > 0).then(|| FaultPlan::new(args.seed, every_ms, origin_ms.saturating_add(after_ms)));
         Self {
             plant,
             encoders,

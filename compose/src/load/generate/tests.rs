@@ -21,7 +21,7 @@ fn args(line: &str) -> GenerateArgs {
 fn make(args: &GenerateArgs) -> (Vec<Outgoing>, Stream) {
     let pace = args.pace(T0_US).unwrap();
     let plant = Plant::new(args.machines, args.sensors, args.seed);
-    let mut stream = Stream::new(args, plant, pace.start_us, pace.interval_us);
+    let mut stream = Stream::new(args, plant, pace.start_us, pace.start_us, pace.interval_us);
     let mut out = Vec::new();
     while !stream.is_done() {
         stream.step(&mut out);
