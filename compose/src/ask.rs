@@ -21,37 +21,49 @@ pub enum Format {
     Json,
 }
 
-/// Asks one statement.
+/// Asks one statement and prints its answer; the exit code is 2 where rows were cut off.
 ///
 /// # Errors
 /// What the server answers, or that there is none.
-pub fn sql(base: &str, statement: &str, format: Format) -> anyhow::Result<String> {
+#[allow(clippy::print_stdout, clippy::print_stderr)]
+pub fn print_sql(base: &str, statement: &str, format: Format) -> anyhow::Result<u8> {
     let accept = if format == Format::Csv { "text/csv" } else { "application/json" };
     let body = json!({ "sql": statement }).to_string();
-    let (status, answer) = request(base, "POST", "/v1/sql", accept, &body)?;
-    if status != 200 {
-        bail!("{}", error_of(&answer));
+    let answer = request(base, "POST", "/v1/sql", accept, &body)?;
+    if answer.status != 200 {
+        bail!("{}", error_of(&answer.body));
     }
     match format {
-        Format::Table => table(&serde_json::from_str(&answer).context("the answer is not JSON")?),
-        Format::Csv | Format::Json => Ok(answer),
+        Format::Table => print!("{}", table(&answer.json()?)?),
+        Format::Csv | Format::Json => print!("{}", answer.body),
     }
+    if !answer.is_truncated() {
+        return Ok(0);
+    }
+    eprintln!("stillwell: more rows were cut off; ask for less, or raise [query] rows_max");
+    Ok(2)
 }
 
-/// Health and watermarks, for the eye.
+/// Prints health and watermarks; the exit code is 1 where a part has failed.
 ///
 /// # Errors
 /// If nothing answers.
-pub fn status(base: &str) -> anyhow::Result<String> {
-    let (_, health) = request(base, "GET", "/health", "application/json", "")?;
-    let health: Value = serde_json::from_str(&health).context("the answer is not JSON")?;
+#[allow(clippy::print_stdout)]
+pub fn print_status(base: &str) -> anyhow::Result<u8> {
+    let health = request(base, "GET", "/health", "application/json", "")?;
+    let pipeline = request(base, "GET", "/v1/pipeline", "application/json", "")?;
+    print!("{}", status(&health.json()?, &pipeline.json()?)?);
+    Ok(u8::from(health.status != 200))
+}
+
+fn status(health: &Value, pipeline: &Value) -> anyhow::Result<String> {
     let mut out = format!("status: {}\n", health["status"].as_str().unwrap_or("unknown"));
     for (part, status) in health["parts"].as_object().into_iter().flatten() {
         let detail = status["detail"].as_str().unwrap_or_default();
-        out += &format!("  {part}: {} {detail}\n", status["state"].as_str().unwrap_or_default());
+        let state = status["state"].as_str().unwrap_or_default();
+        out += format!("  {part}: {state} {detail}").trim_end();
+        out.push('\n');
     }
-    let (_, pipeline) = request(base, "GET", "/v1/pipeline", "application/json", "")?;
-    let pipeline: Value = serde_json::from_str(&pipeline).context("the answer is not JSON")?;
     let names = ["topic", "partition", "end", "durable", "visible", "readings"];
     let rows = pipeline["partitions"].as_array().into_iter().flatten();
     let rows = rows.map(|row| names.iter().map(|name| row[*name].clone()).collect()).collect();
@@ -89,9 +101,6 @@ fn table(answer: &Value) -> anyhow::Result<String> {
             out.push('\n');
         }
     }
-    if answer["truncated"] == true {
-        out += "… more rows were cut off; add a limit or ask for less\n";
-    }
     Ok(out)
 }
 
@@ -103,8 +112,27 @@ fn text(value: &Value) -> String {
     }
 }
 
-/// Status and body. HTTP/1.0, so that the answer comes whole and ends with the connection.
-fn request(base: &str, method: &str, path: &str, accept: &str, body: &str) -> anyhow::Result<(u16, String)> {
+/// What a server answered.
+struct Answer {
+    status: u16,
+    head: String,
+    body: String,
+}
+
+impl Answer {
+    fn json(&self) -> anyhow::Result<Value> {
+        serde_json::from_str(&self.body).context("the answer is not JSON")
+    }
+
+    fn is_truncated(&self) -> bool {
+        let mut lines = self.head.lines().filter_map(|line| line.split_once(':'));
+        lines
+            .any(|(name, value)| name.eq_ignore_ascii_case("x-stillwell-truncated") && value.trim() == "true")
+    }
+}
+
+/// HTTP/1.0, so that the answer comes whole and ends with the connection.
+fn request(base: &str, method: &str, path: &str, accept: &str, body: &str) -> anyhow::Result<Answer> {
     let host = base.trim_start_matches("http://").trim_end_matches('/');
     let mut stream = TcpStream::connect(host).with_context(|| format!("nothing answers at {base}"))?;
     stream.set_read_timeout(Some(WITHIN))?;
@@ -118,7 +146,7 @@ fn request(base: &str, method: &str, path: &str, accept: &str, body: &str) -> an
     let (head, body) = answer.split_once("\r\n\r\n").context("the answer is not HTTP")?;
     let status =
         head.split(' ').nth(1).and_then(|code| code.parse().ok()).context("the answer is not HTTP")?;
-    Ok((status, body.to_owned()))
+    Ok(Answer { status, head: head.to_owned(), body: body.to_owned() })
 }
 
 #[cfg(test)]
@@ -136,5 +164,23 @@ mod tests {
     fn errors_say_where() {
         let answer = r#"{"error":{"message":"no such column","position":{"line":2,"column":5}}}"#;
         assert_eq!(error_of(answer), "line 2, column 5: no such column");
+    }
+
+    #[test]
+    fn a_cut_off_answer_is_told_by_its_head() {
+        let answer = |head: &str| Answer { status: 200, head: head.to_owned(), body: String::new() };
+        assert!(answer("HTTP/1.0 200 OK\r\nX-Stillwell-Truncated: true\r\n").is_truncated());
+        assert!(!answer("HTTP/1.0 200 OK\r\nx-stillwell-truncated: false").is_truncated());
+        assert!(!answer("HTTP/1.0 200 OK").is_truncated());
+    }
+
+    #[test]
+    fn status_lists_parts_and_partitions() {
+        let health = json!({"status": "ok", "parts": {"ingest": {"state": "ok", "detail": ""}}});
+        let row =
+            json!({"topic": "t", "partition": 0, "end": 9, "durable": 8, "visible": null, "readings": 7});
+        let text = status(&health, &json!({"partitions": [row]})).unwrap();
+        assert!(text.starts_with("status: ok\n  ingest: ok\ntopic  partition"), "{text}");
+        assert!(text.ends_with("t      0          9    8                 7\n"), "{text}");
     }
 }

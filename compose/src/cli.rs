@@ -1,15 +1,15 @@
 //! The command line.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use metrics_exporter_prometheus::PrometheusHandle;
 use stillwell_schema::health::{Board, State};
 use tokio_util::sync::CancellationToken;
 
 use crate::ask::{self, Format};
-use crate::config::{Config, DOCUMENTED};
+use crate::config::{Config, DOCUMENTED, Query};
 use crate::endpoints::Endpoints;
 use crate::engines::clickhouse::server::ServerArgs;
 use crate::engines::fetch::{Sources, cache_folder};
@@ -17,6 +17,7 @@ use crate::engines::guard;
 use crate::load::generate::{self, GenerateArgs};
 use crate::load::replay::{self, ReplayArgs};
 use crate::stages::{self, Running, Stages};
+use crate::telemetry;
 use crate::up::{self, UpArgs};
 
 const EXAMPLES: &str = "\
@@ -26,6 +27,20 @@ Examples:
   stillwell sql 'select * from anomalies'   one statement
   stillwell ingest --config stillwell.toml  one stage alone
   stillwell config > stillwell.toml         every setting, with its default";
+
+const STAGE_EXAMPLES: &str = "\
+Examples:
+  stillwell ingest --config stillwell.toml             one stage, the servers of the config
+  stillwell aggregate --kafka broker:9092 --clickhouse http://user:password@db:8123
+  stillwell up --stages ingest,aggregate & stillwell query    beside a running stack, through its data folder
+
+A stage alone serves /health and /metrics: query on its own address, the others where [telemetry] http says.";
+
+const SQL_EXAMPLES: &str = "\
+Examples:
+  stillwell sql 'select machine, count(*) from readings group by machine'
+  stillwell sql --format csv 'select * from readings_1h' > hours.csv
+  stillwell sql --http http://plant:8080 'select * from anomalies order by time desc limit 10'";
 
 /// Keeps a factory's sensor stream as evidence, as live views, scored, and answers in SQL.
 #[derive(Debug, Parser)]
@@ -49,10 +64,13 @@ enum Command {
     /// Start everything on this machine
     Up(Box<UpArgs>),
     /// Run the write side alone
+    #[command(after_help = STAGE_EXAMPLES)]
     Ingest(StageArgs),
     /// Run the read side's writer alone
+    #[command(after_help = STAGE_EXAMPLES)]
     Aggregate(StageArgs),
     /// Run the query side alone
+    #[command(after_help = STAGE_EXAMPLES)]
     Query(StageArgs),
     /// A simulated plant into Kafka
     Generate(Box<GenerateArgs>),
@@ -60,11 +78,11 @@ enum Command {
     Replay(Box<ReplayArgs>),
     /// Ask a running stack one statement
     Sql(SqlArgs),
-    /// Health and watermarks of a running stack
-    Status(DataArgs),
+    /// Health and watermarks of a running stack; exits with 1 where a part has failed
+    Status(AskedArgs),
     /// Print every setting with its default
     Config,
-    /// Fetch the local engines into the cache
+    /// Fetch the local engines into the cache, such as before a machine is cut off from the registries
     Fetch,
     /// Print a shell's completions
     Completions {
@@ -96,20 +114,24 @@ struct StageArgs {
     pg: Option<String>,
 }
 
+/// Which query side is asked.
 #[derive(Args, Clone, Debug)]
-struct DataArgs {
+struct AskedArgs {
     /// Data folder of the running stack
     #[arg(long, default_value = "stillwell-data", value_name = "DIR")]
     data: PathBuf,
+    /// Base URL of a query side, such as http://plant:8080; without it, the stack on --data
+    #[arg(long, value_name = "URL")]
+    http: Option<String>,
 }
 
 #[derive(Args, Clone, Debug)]
+#[command(after_help = SQL_EXAMPLES)]
 struct SqlArgs {
     /// The statement
     statement: String,
-    /// Data folder of the running stack
-    #[arg(long, default_value = "stillwell-data", value_name = "DIR")]
-    data: PathBuf,
+    #[command(flatten)]
+    asked: AskedArgs,
     /// How the answer is printed
     #[arg(long, value_enum, default_value = "table")]
     format: Format,
@@ -150,11 +172,18 @@ impl Cli {
             }
             _ => {}
         }
-        let env = |name: &str| std::env::var(name).ok();
-        let mut config = Config::load(self.config.as_deref(), env)?;
+        let mut config = Config::load(self.config.as_deref(), std::env::vars())?;
         config.telemetry.log_format = self.log_format.unwrap_or(config.telemetry.log_format);
-        config.telemetry.log = self.log.unwrap_or(config.telemetry.log);
-        crate::telemetry::init_logs(&config.telemetry, env)?;
+        telemetry::init_logs(&config.telemetry, self.log, |name| std::env::var(name).ok())?;
+        match &self.command {
+            // One request each: Ctrl-C ends them as it ends any program.
+            Command::Sql(args) => {
+                let base = base_of(&args.asked, &config)?;
+                return ask::print_sql(&base, &args.statement, args.format);
+            }
+            Command::Status(args) => return ask::print_status(&base_of(args, &config)?),
+            _ => {}
+        }
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         runtime.block_on(execute(self.command, config))?;
         // A blocking read of a terminal or a broker that is away must not hold up the exit.
@@ -163,55 +192,59 @@ impl Cli {
     }
 }
 
-#[allow(clippy::print_stdout, clippy::print_stderr)]
+#[allow(clippy::print_stderr)]
 async fn execute(command: Command, config: Config) -> anyhow::Result<()> {
     let stop = stop_signal();
     match command {
-        Command::Up(args) => up::run(*args, config, crate::telemetry::init_metrics()?, stop).await,
+        Command::Up(args) => up::run(*args, config, telemetry::init_metrics()?, stop).await,
         Command::Ingest(args) => stage(args, config, Stages { ingest: true, ..Stages::NONE }, stop).await,
         Command::Aggregate(args) => {
             stage(args, config, Stages { aggregate: true, ..Stages::NONE }, stop).await
         }
         Command::Query(args) => stage(args, config, Stages { query: true, ..Stages::NONE }, stop).await,
-        Command::Generate(args) => {
+        Command::Generate(mut args) => {
+            args.target.complete(&config)?;
+            let quiet = args.quiet;
             let report = generate::run(*args, stages::clock(), stop).await?;
-            eprintln!("{report}");
+            if quiet {
+                eprintln!("{report}");
+            }
             Ok(())
         }
-        Command::Replay(args) => {
+        Command::Replay(mut args) => {
+            args.target.complete(&config)?;
+            let quiet = args.quiet;
             let report = replay::run(*args, stages::clock(), stop).await?;
-            eprintln!("{report}");
-            Ok(())
-        }
-        Command::Sql(args) => {
-            print!("{}", ask::sql(&http_of(&args.data)?, &args.statement, args.format)?);
-            Ok(())
-        }
-        Command::Status(args) => {
-            print!("{}", ask::status(&http_of(&args.data)?)?);
+            if quiet {
+                eprintln!("{report}");
+            }
             Ok(())
         }
         Command::Fetch => {
             let cache = cache_folder(|name| std::env::var(name).ok())?;
-            Sources { cache: cache.clone(), folder: None }.fetch(true, true)?;
+            let sources = Sources { cache: cache.clone(), folder: None };
+            tokio::task::spawn_blocking(move || sources.fetch(true, true, &stop)).await??;
             eprintln!("stillwell: engines are in {}", cache.display());
             Ok(())
         }
-        Command::Config | Command::Completions { .. } | Command::ClickhouseServer(_) | Command::Guard(_) => {
-            Ok(())
-        }
+        Command::Sql(_)
+        | Command::Status(_)
+        | Command::Config
+        | Command::Completions { .. }
+        | Command::ClickhouseServer(_)
+        | Command::Guard(_) => Ok(()),
     }
 }
 
-/// Cancelled by Ctrl-C or SIGTERM. Another one says that stopping is under way.
+/// Cancelled by Ctrl-C, SIGTERM, or the end of the terminal. Another one says that stopping is under way.
 #[allow(clippy::print_stderr)]
 fn stop_signal() -> CancellationToken {
     use tokio::signal::unix::{SignalKind, signal};
     let stop = CancellationToken::new();
     let stopping = stop.clone();
     tokio::spawn(async move {
-        let (Ok(mut interrupt), Ok(mut terminate)) =
-            (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+        let (Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)) =
+            (signal(SignalKind::interrupt()), signal(SignalKind::terminate()), signal(SignalKind::hangup()))
         else {
             return;
         };
@@ -219,6 +252,7 @@ fn stop_signal() -> CancellationToken {
             tokio::select! {
                 _ = interrupt.recv() => {}
                 _ = terminate.recv() => {}
+                _ = hangup.recv() => {}
             }
             if stopping.is_cancelled() {
                 eprintln!(
@@ -231,8 +265,20 @@ fn stop_signal() -> CancellationToken {
     stop
 }
 
-fn http_of(data: &Path) -> anyhow::Result<String> {
-    Endpoints::read(data)?.http.context("the stack runs no query side; start one with `stillwell query`")
+/// The query side that is meant: the flag's, the running stack's, or the config's.
+fn base_of(asked: &AskedArgs, config: &Config) -> anyhow::Result<String> {
+    if let Some(http) = &asked.http {
+        return Ok(http.clone());
+    }
+    let running = Endpoints::read(&asked.data);
+    match (running, config.query.http.is_empty()) {
+        (Ok(Endpoints { http: Some(http), .. }), _) => Ok(http),
+        (_, false) => Ok(format!("http://{}", config.query.http)),
+        (Ok(_), true) => {
+            bail!("the stack runs no query side; start one with `stillwell query` and name it with --http")
+        }
+        (Err(error), true) => Err(error).context("no query side named with --http or in the config"),
+    }
 }
 
 /// Runs one stage against the servers of the config, or of a running stack.
@@ -242,10 +288,11 @@ async fn stage(
     which: Stages,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
-    complete(&args, &mut config)?;
+    complete(&args, &mut config, which)?;
     let board = Board::default();
-    let metrics: PrometheusHandle = crate::telemetry::init_metrics()?;
+    let metrics: PrometheusHandle = telemetry::init_metrics()?;
     if which.query {
+        tokio::spawn(telemetry::watch_self(metrics.clone()));
         let settings = stages::query_settings(&config, &args.data, (8080, 5433))?;
         let server = stillwell_query::bind(settings, board.clone(), metrics, stages::clock()).await?;
         let bound = server.bound();
@@ -253,13 +300,17 @@ async fn stage(
         announce(&format!("query: http://{} and postgres://{}/stillwell", bound.http, bound.pg));
         return Ok(server.run(stop).await?);
     }
+    let ops = Query::address(&config.telemetry.http, 0)?;
+    let ops = telemetry::serve(ops, board.clone(), metrics, stop.clone()).await?;
     let running = if which.ingest {
         Running::ingest(&config, &args.data, &board)?
     } else {
         stillwell_aggregate::migrate(&stages::clickhouse_settings(&config)).await?;
         Running::aggregate(&config, &board)?
     };
-    announce(&format!("{which} runs; Ctrl-C stops it in order"));
+    announce(&format!(
+        "{which} runs; health at http://{ops}/health, metrics at /metrics; Ctrl-C stops it in order"
+    ));
     stop.cancelled().await;
     running.stop().await;
     Ok(())
@@ -270,8 +321,8 @@ fn announce(line: &str) {
     eprintln!("stillwell: {line}");
 }
 
-/// Flags over the config, and a running stack's servers where both say nothing.
-fn complete(args: &StageArgs, config: &mut Config) -> anyhow::Result<()> {
+/// Flags over the config, and what a running stack says where both leave open what the stage needs.
+fn complete(args: &StageArgs, config: &mut Config, which: Stages) -> anyhow::Result<()> {
     if let Some(brokers) = &args.kafka {
         config.kafka.brokers.clone_from(brokers);
     }
@@ -283,17 +334,31 @@ fn complete(args: &StageArgs, config: &mut Config) -> anyhow::Result<()> {
             key.clone_from(address);
         }
     }
-    if config.kafka.brokers.is_empty() || config.clickhouse.url.is_empty() {
-        let running = Endpoints::read(&args.data)
+    let open_kafka = (which.ingest || which.aggregate) && config.kafka.brokers.is_empty();
+    let open_clickhouse = (which.aggregate || which.query) && config.clickhouse.url.is_empty();
+    let running = Endpoints::read(&args.data);
+    if open_kafka || open_clickhouse {
+        let running = running
             .context("no servers: name them in the config, by flags, or by --data of a running stack")?;
-        if config.kafka.brokers.is_empty() {
+        if open_kafka {
             config.kafka.brokers = running.kafka;
         }
-        if config.clickhouse.url.is_empty() {
+        if open_clickhouse {
             config.clickhouse.set_url(&running.clickhouse);
         }
+        use_archive(config, running.archive);
+    } else if let Ok(running) = running {
+        use_archive(config, running.archive);
     }
     Ok(())
+}
+
+/// Two writers of one group with two archives would tear one topic apart: a running stack's is used, unless
+/// the config names one.
+fn use_archive(config: &mut Config, running: PathBuf) {
+    if config.ingest.archive.as_os_str().is_empty() {
+        config.ingest.archive = running;
+    }
 }
 
 #[cfg(test)]
@@ -303,5 +368,44 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    fn stage_args(data: &std::path::Path, more: &[&str]) -> StageArgs {
+        let words = ["stillwell", "ingest", "--data", data.to_str().unwrap()];
+        match Cli::parse_from(words.iter().chain(more)).command {
+            Command::Ingest(args) => args,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_stage_needs_its_own_servers_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let ingest = Stages { ingest: true, ..Stages::NONE };
+        let mut config = Config::default();
+        let args = stage_args(folder.path(), &["--kafka", "b:9092"]);
+        complete(&args, &mut config, ingest).unwrap();
+        assert_eq!(config.kafka.brokers, "b:9092");
+        let error =
+            complete(&args, &mut Config::default(), Stages { aggregate: true, ..ingest }).unwrap_err();
+        assert!(format!("{error:#}").contains("--data"), "{error:#}");
+    }
+
+    #[test]
+    fn a_stage_beside_a_running_stack_writes_into_its_archive() {
+        let folder = tempfile::tempdir().unwrap();
+        let running = Endpoints {
+            http: None,
+            pg: None,
+            kafka: "k:1".to_owned(),
+            clickhouse: "http://u:p@c:2".to_owned(),
+            archive: "/elsewhere".into(),
+            pid: std::process::id(),
+        };
+        running.write(folder.path()).unwrap();
+        let mut config = Config::default();
+        complete(&stage_args(folder.path(), &[]), &mut config, Stages::ALL).unwrap();
+        assert_eq!((&*config.kafka.brokers, &*config.clickhouse.user), ("k:1", "u"));
+        assert_eq!(config.ingest.archive, PathBuf::from("/elsewhere"));
     }
 }

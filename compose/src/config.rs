@@ -1,9 +1,11 @@
 //! The config: one TOML file, the environment over it, flags over that.
 //!
 //! Every key has a default; `stillwell config` prints them all with what they mean ([`DOCUMENTED`]). Unknown
-//! keys are refused. `STILLWELL_<SECTION>_<KEY>` overrides a key, as in `STILLWELL_QUERY_HTTP`.
+//! keys are refused. `STILLWELL_<SECTION>_<KEY>` overrides a key, as in `STILLWELL_QUERY_HTTP`; for `[kafka]`,
+//! `STILLWELL_KAFKA_SASL_PASSWORD` is the property `sasl.password`. The environment's unknown keys are refused
+//! too. Topics are lists, which the file alone can give.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -13,6 +15,9 @@ use serde::{Deserialize, Serialize};
 
 /// The default config, documented. It parses to [`Config::default`].
 pub const DOCUMENTED: &str = include_str!("config/default.toml");
+
+/// Names of the environment that are no keys.
+const OTHER_NAMES: &[&str] = &["STILLWELL_CONFIG", "STILLWELL_CACHE", "STILLWELL_SEED"];
 
 /// Everything that can be set.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -235,9 +240,11 @@ pub struct Query {
     pub http: String,
     /// Where the PostgreSQL wire listens; likewise.
     pub pg: String,
+    /// Names under which HTTP clients may reach this server, beside IP addresses and `localhost`.
+    pub hosts: Vec<String>,
     /// A statement ends after this.
     pub timeout_ms: u64,
-    /// An answer over HTTP holds at most this many rows.
+    /// An answer over HTTP holds at most this many rows, whatever the request asks for.
     pub rows_max: usize,
     /// Memory of all statements together.
     pub memory_bytes_max: usize,
@@ -248,8 +255,9 @@ impl Default for Query {
         Self {
             http: String::new(),
             pg: String::new(),
+            hosts: Vec::new(),
             timeout_ms: 30_000,
-            rows_max: 100_000,
+            rows_max: 1_000_000,
             memory_bytes_max: 256 << 20,
         }
     }
@@ -276,11 +284,14 @@ pub struct Telemetry {
     pub log_format: String,
     /// Filter, such as `info` or `stillwell_ingest=debug,warn`.
     pub log: String,
+    /// Where `/health` and `/metrics` of a process without the query side listen; a free loopback port where
+    /// empty.
+    pub http: String,
 }
 
 impl Default for Telemetry {
     fn default() -> Self {
-        Self { log_format: "text".into(), log: "warn,stillwell=info".into() }
+        Self { log_format: "text".into(), log: "warn,stillwell=info".into(), http: String::new() }
     }
 }
 
@@ -289,7 +300,10 @@ impl Config {
     ///
     /// # Errors
     /// Names the file and the key that is wrong.
-    pub fn load(file: Option<&Path>, env: impl Fn(&str) -> Option<String>) -> anyhow::Result<Self> {
+    pub fn load(
+        file: Option<&Path>,
+        env: impl IntoIterator<Item = (String, String)>,
+    ) -> anyhow::Result<Self> {
         let text = match file {
             Some(path) => fs::read_to_string(path)
                 .with_context(|| format!("cannot read the config {}", path.display()))?,
@@ -298,28 +312,83 @@ impl Config {
         let name = file.map_or_else(|| "the config".to_owned(), |path| path.display().to_string());
         let config: Self = toml::from_str(&text)
             .with_context(|| format!("{name} is not right; `stillwell config` prints every key"))?;
-        config.with_environment(env)
+        let mut config = config.with_environment(env)?;
+        let url = std::mem::take(&mut config.clickhouse.url);
+        if !url.is_empty() {
+            config.clickhouse.set_url(&url);
+        }
+        config.check()?;
+        Ok(config)
     }
 
-    fn with_environment(self, env: impl Fn(&str) -> Option<String>) -> anyhow::Result<Self> {
+    fn with_environment(self, env: impl IntoIterator<Item = (String, String)>) -> anyhow::Result<Self> {
         let mut whole = toml::Table::try_from(self).context("cannot lay out the config")?;
-        for (section, keys) in &mut whole {
-            let Some(keys) = keys.as_table_mut() else { continue };
-            for (key, value) in keys.iter_mut() {
-                let name = format!("STILLWELL_{}_{}", section.to_uppercase(), key.to_uppercase());
-                let Some(text) = env(&name) else { continue };
-                *value = match value {
-                    toml::Value::Integer(_) => toml::Value::Integer(
-                        text.parse().with_context(|| format!("{name}={text} is not a whole number"))?,
-                    ),
-                    toml::Value::Boolean(_) => toml::Value::Boolean(
-                        text.parse().with_context(|| format!("{name}={text} is not true or false"))?,
-                    ),
-                    _ => toml::Value::String(text),
-                };
+        for (name, text) in env {
+            let is_other = OTHER_NAMES.contains(&name.as_str()) || name.starts_with("STILLWELL_TEST_");
+            if name.starts_with("STILLWELL_") && !is_other {
+                override_key(&mut whole, &name, text)?;
             }
         }
         whole.try_into().context("the environment does not fit the config")
+    }
+
+    /// What no type says.
+    fn check(&self) -> anyhow::Result<()> {
+        let least = stillwell_models::train::ROWS_MIN;
+        if self.scoring.enabled && self.scoring.commissioning_rows < least {
+            bail!("[scoring] commissioning_rows must be at least {least}: fewer rows say nothing");
+        }
+        let names: BTreeSet<&str> = self.topic.iter().map(|topic| topic.name.as_str()).collect();
+        if names.is_empty() || names.contains("") || names.len() < self.topic.len() {
+            bail!("there must be at least one [[topic]], each with a name of its own");
+        }
+        Ok(())
+    }
+}
+
+/// Lays one variable over the key that it names.
+fn override_key(whole: &mut toml::Table, name: &str, text: String) -> anyhow::Result<()> {
+    let words = name.trim_start_matches("STILLWELL_").to_lowercase();
+    let place = whole.iter_mut().find_map(|(section, keys)| {
+        let key = words.strip_prefix(section.as_str())?.strip_prefix('_')?;
+        Some((section.as_str(), keys.as_table_mut()?, key))
+    });
+    let Some((section, keys, key)) = place else {
+        bail!("{name} in the environment names no section; `stillwell config` prints every key");
+    };
+    let value = match keys.get(key) {
+        Some(toml::Value::Integer(_)) => toml::Value::Integer(
+            text.parse().with_context(|| format!("{name}={text} is not a whole number"))?,
+        ),
+        Some(toml::Value::Boolean(_)) => {
+            toml::Value::Boolean(text.parse().with_context(|| format!("{name}={text} is not true or false"))?)
+        }
+        Some(toml::Value::Array(_)) => {
+            let words = text.split(',').map(str::trim).filter(|word| !word.is_empty());
+            toml::Value::Array(words.map(|word| toml::Value::String(word.to_owned())).collect())
+        }
+        Some(_) => toml::Value::String(text),
+        None if section == "kafka" => {
+            override_property(keys, &key.replace('_', "."), text);
+            return Ok(());
+        }
+        None => bail!("{name} in the environment names no key; `stillwell config` prints every key"),
+    };
+    keys.insert(key.to_owned(), value);
+    Ok(())
+}
+
+/// Sets a librdkafka property, however the file has nested its name.
+fn override_property(keys: &mut toml::Table, property: &str, text: String) {
+    let inner = keys.iter_mut().find_map(|(name, value)| {
+        let rest = property.strip_prefix(name.as_str())?.strip_prefix('.')?;
+        Some((value.as_table_mut()?, rest))
+    });
+    match inner {
+        Some((table, rest)) => override_property(table, rest, text),
+        None => {
+            keys.insert(property.to_owned(), toml::Value::String(text));
+        }
     }
 }
 
@@ -339,20 +408,49 @@ mod tests {
         }
     }
 
+    fn env(set: &[(&str, &str)]) -> Vec<(String, String)> {
+        set.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
     #[test]
     fn the_environment_lies_over_the_file() {
-        let env = |name: &str| match name {
-            "STILLWELL_INGEST_FLUSH_INTERVAL_MS" => Some("7".to_owned()),
-            "STILLWELL_SCORING_ENABLED" => Some("false".to_owned()),
-            "STILLWELL_KAFKA_BROKERS" => Some("broker:9092".to_owned()),
-            _ => None,
-        };
-        let config = Config::load(None, env).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("c.toml");
+        fs::write(&file, "[kafka]\nsasl.username='file'\nsasl.mechanism='PLAIN'\n[query]\nhttp='1.1.1.1:1'")
+            .unwrap();
+        let set = env(&[
+            ("STILLWELL_INGEST_FLUSH_INTERVAL_MS", "7"),
+            ("STILLWELL_SCORING_ENABLED", "false"),
+            ("STILLWELL_KAFKA_BROKERS", "broker:9092"),
+            ("STILLWELL_KAFKA_SASL_USERNAME", "env"),
+            ("STILLWELL_KAFKA_SASL_PASSWORD", "secret"),
+            ("STILLWELL_CLICKHOUSE_URL", "http://reader:word@db:8123"),
+            ("STILLWELL_CACHE", "/c"),
+            ("HOME", "/h"),
+        ]);
+        let config = Config::load(Some(&file), set).unwrap();
         assert_eq!(
             (config.ingest.flush_interval_ms, config.scoring.enabled, &*config.kafka.brokers),
             (7, false, "broker:9092")
         );
-        assert!(Config::load(None, |n| (n == "STILLWELL_SCORING_ENABLED").then(|| "yes".into())).is_err());
+        let kafka = config.kafka.flat_properties().unwrap();
+        let properties = [("sasl.mechanism", "PLAIN"), ("sasl.password", "secret"), ("sasl.username", "env")];
+        assert_eq!(kafka, properties.map(|(key, value)| (key.to_owned(), value.to_owned())).into());
+        assert_eq!((&*config.clickhouse.url, &*config.clickhouse.user), ("http://db:8123", "reader"));
+        assert_eq!(config.query.http, "1.1.1.1:1");
+    }
+
+    #[test]
+    fn what_the_environment_gets_wrong_is_named() {
+        for (name, value) in [
+            ("STILLWELL_SCORING_ENABLED", "yes"),
+            ("STILLWELL_INGEST_FLUSH_MS", "1"),
+            ("STILLWELL_INGESTION_ARCHIVE", "/a"),
+            ("STILLWELL_SCORING_COMMISSIONING_ROWS", "10"),
+        ] {
+            let error = format!("{:#}", Config::load(None, env(&[(name, value)])).unwrap_err());
+            assert!(error.contains(name) || error.contains("commissioning_rows"), "{name}: {error}");
+        }
     }
 
     #[test]

@@ -5,16 +5,17 @@ use std::fmt;
 use std::future::Future;
 use std::path::Path;
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::bail;
+use metrics_exporter_prometheus::PrometheusHandle;
 use stillwell_aggregate::AggregateSettings;
 use stillwell_ingest::IngestSettings;
-use stillwell_query::{Limits, QuerySettings};
+use stillwell_query::{Limits, QuerySettings, Server};
 use stillwell_schema::health::{Board, State};
 use stillwell_schema::{Clock, SystemClock};
-use stillwell_source::consumer::ConsumerError;
+use stillwell_source::consumer::{self, ConsumerError};
 use stillwell_source::settings::{KafkaSettings, TimeUnit, TopicSettings};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -75,12 +76,15 @@ impl fmt::Display for Stages {
 /// Kafka as the stages take it.
 ///
 /// # Errors
-/// If no broker is named, or a property is not text.
+/// If no broker is named, or a property is not text or not the user's to set.
 pub fn kafka_settings(config: &Config) -> anyhow::Result<KafkaSettings> {
     if config.kafka.brokers.is_empty() {
         bail!("no kafka: name brokers in the config or with --kafka, or a running stack with --data");
     }
-    Ok(KafkaSettings { brokers: config.kafka.brokers.clone(), properties: config.kafka.flat_properties()? })
+    let properties = config.kafka.flat_properties()?;
+    let settings = KafkaSettings { brokers: config.kafka.brokers.clone(), properties };
+    consumer::check_properties(&settings)?;
+    Ok(settings)
 }
 
 fn topics(config: &Config) -> anyhow::Result<Vec<TopicSettings>> {
@@ -164,6 +168,7 @@ pub fn query_settings(config: &Config, data: &Path, ports: (u16, u16)) -> anyhow
         pg: Query::address(&config.query.pg, ports.1)?,
         archive: archive(config, data),
         topics: config.topic.iter().map(|topic| topic.name.clone()).collect(),
+        hosts: config.query.hosts.clone(),
         clickhouse: stillwell_query::ClickHouseSettings {
             url: clickhouse.url,
             user: clickhouse.user,
@@ -172,7 +177,7 @@ pub fn query_settings(config: &Config, data: &Path, ports: (u16, u16)) -> anyhow
         },
         limits: Limits {
             time: Duration::from_millis(config.query.timeout_ms),
-            rows: config.query.rows_max,
+            rows_max: config.query.rows_max,
             memory_bytes: config.query.memory_bytes_max,
             ..Limits::default()
         },
@@ -208,6 +213,31 @@ impl Running {
         Ok(Self::keep("aggregate", board, move |stop| {
             stillwell_aggregate::run(settings.clone(), clock(), boards.clone(), stop)
         }))
+    }
+
+    /// Starts the query side, which listens already; started again, it listens on the same addresses.
+    #[must_use]
+    pub fn query(
+        server: Server,
+        settings: &QuerySettings,
+        board: &Board,
+        metrics: &PrometheusHandle,
+    ) -> Self {
+        let bound = server.bound();
+        let settings = QuerySettings { http: bound.http, pg: bound.pg, ..settings.clone() };
+        let (boards, metrics) = (board.clone(), metrics.clone());
+        let first = Mutex::new(Some(server));
+        Self::keep("query", board, move |stop| {
+            let first = first.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let (settings, board, metrics) = (settings.clone(), boards.clone(), metrics.clone());
+            async move {
+                let server = match first {
+                    Some(server) => server,
+                    None => stillwell_query::bind(settings, board, metrics, clock()).await?,
+                };
+                server.run(stop).await
+            }
+        })
     }
 
     /// Runs a stage until it is stopped, again and again where it ends in an error.

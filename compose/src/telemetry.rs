@@ -1,11 +1,19 @@
-//! Logs and metrics of the process.
+//! Logs, metrics and health of the process.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Context;
+use axum::http::StatusCode;
+use axum::routing::get;
+use axum::{Json, Router};
 use metrics::{describe_gauge, gauge};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use serde_json::json;
+use stillwell_schema::health::{Board, State};
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
 use tracing_subscriber::EnvFilter;
 
 use crate::config::Telemetry;
@@ -13,12 +21,17 @@ use crate::config::Telemetry;
 /// How often the process looks at itself.
 const SELF_EVERY: Duration = Duration::from_secs(5);
 
-/// Sets up logging to standard error. `RUST_LOG`, where set, goes before the config.
+/// Sets up logging to standard error. A filter of the command line goes before `RUST_LOG`, and that before the
+/// config's.
 ///
 /// # Errors
 /// If the filter or the format is not understood.
-pub fn init_logs(settings: &Telemetry, env: impl Fn(&str) -> Option<String>) -> anyhow::Result<()> {
-    let filter = env("RUST_LOG").unwrap_or_else(|| settings.log.clone());
+pub fn init_logs(
+    settings: &Telemetry,
+    flag: Option<String>,
+    env: impl Fn(&str) -> Option<String>,
+) -> anyhow::Result<()> {
+    let filter = flag.or_else(|| env("RUST_LOG")).unwrap_or_else(|| settings.log.clone());
     let filter =
         EnvFilter::try_new(&filter).with_context(|| format!("log filter {filter:?} is not understood"))?;
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
@@ -57,6 +70,37 @@ pub async fn watch_self(metrics: PrometheusHandle) {
             gauge!("process_cpu_seconds").set(cpu_seconds);
         }
     }
+}
+
+/// Serves `/health` and `/metrics` of a process without the query side, until `stop`; says where.
+///
+/// # Errors
+/// If the address cannot be had.
+pub async fn serve(
+    address: SocketAddr,
+    board: Board,
+    metrics: PrometheusHandle,
+    stop: CancellationToken,
+) -> anyhow::Result<SocketAddr> {
+    let listener = tokio::net::TcpListener::bind(address);
+    let listener = listener.await.with_context(|| format!("cannot listen on {address}"))?;
+    let bound = listener.local_addr()?;
+    tokio::spawn(watch_self(metrics.clone()));
+    let health = move || async move {
+        let status = board.worst();
+        let code = if status == State::Failed { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
+        (code, Json(json!({"status": status, "parts": board.read()})))
+    };
+    let router = Router::new()
+        .route("/health", get(health))
+        .route("/metrics", get(move || async move { metrics.render() }));
+    tokio::spawn(async move {
+        if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await
+        {
+            warn!(%error, "health and metrics are no longer served");
+        }
+    });
+    Ok(bound)
 }
 
 /// Resident bytes and CPU seconds, from `/proc/self/stat` (proc(5)); none where there is no such file.

@@ -9,18 +9,19 @@ use anyhow::{Context, bail};
 use clap::Args;
 use metrics_exporter_prometheus::PrometheusHandle;
 use stillwell_schema::health::{Board, State};
+use stillwell_source::settings::KafkaSettings;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use uuid::Uuid;
 
-use crate::config::Config;
+use crate::config::{Config, Query};
 use crate::endpoints::Endpoints;
 use crate::engines::clickhouse::{self, ClickHouse};
 use crate::engines::fetch::{Sources, cache_folder};
 use crate::engines::kafka::Kafka;
 use crate::engines::ports::Ports;
-use crate::engines::supervise::Supervised;
+use crate::engines::supervise::{Engine, Supervised};
 use crate::load::generate::{self, GenerateArgs};
 use crate::stages::{self, Running, Stages};
 use crate::topics;
@@ -63,12 +64,13 @@ pub struct UpArgs {
 }
 
 /// What runs, in the order in which it was started.
+#[derive(Default)]
 struct Stack {
     kafka: Option<Supervised>,
     clickhouse: Option<Supervised>,
     ingest: Option<Running>,
     aggregate: Option<Running>,
-    query: Option<(CancellationToken, JoinHandle<()>)>,
+    query: Option<Running>,
     demo: Option<(CancellationToken, JoinHandle<()>)>,
 }
 
@@ -86,14 +88,18 @@ pub async fn run(
     let data = args.data.canonicalize().context("cannot find the data folder")?;
     let _lock = lock(&data)?;
     Endpoints::remove(&data);
+    for folder in ["logs", "keys"] {
+        fs::create_dir_all(data.join(folder))
+            .with_context(|| format!("cannot write into {}", data.display()))?;
+    }
     apply(&args, &mut config);
     take_member(&mut config, &data)?;
-    let mut stack =
-        Stack { kafka: None, clickhouse: None, ingest: None, aggregate: None, query: None, demo: None };
-    let started = tokio::select! {
-        started = stack.start(&args, config, &data, metrics) => started,
-        () = stop.cancelled() => Ok(()),
-    };
+    let mut stack = Stack::default();
+    let mut started = stack.start(&args, config, &data, metrics, &stop).await;
+    if stop.is_cancelled() {
+        // What it did not come to is what was asked for.
+        started = Ok(());
+    }
     if started.is_ok() {
         stop.cancelled().await;
         say("stopping; what was received is made durable first");
@@ -166,21 +172,23 @@ fn lock(data: &Path) -> anyhow::Result<File> {
 }
 
 impl Stack {
+    /// Starts everything, in order. What runs when it fails or is told to stop is kept, to be stopped in order.
     async fn start(
         &mut self,
         args: &UpArgs,
         mut config: Config,
         data: &Path,
         metrics: PrometheusHandle,
+        stop: &CancellationToken,
     ) -> anyhow::Result<()> {
         let board = Board::default();
         let ports = Ports::of(data)?;
-        self.engines(args, &mut config, data, ports, &board).await?;
+        self.engines(args, &mut config, data, (ports, &board), stop).await?;
         let kafka = stages::kafka_settings(&config)?;
-        topics::ensure(&config, &kafka).await?;
-        stillwell_aggregate::migrate(&stages::clickhouse_settings(&config))
-            .await
-            .with_context(|| format!("cannot prepare clickhouse at {}", config.clickhouse.url))?;
+        tokio::select! {
+            prepared = prepare(&config, &kafka) => prepared?,
+            () = stop.cancelled() => return Ok(()),
+        }
         if args.stages.ingest {
             self.ingest = Some(Running::ingest(&config, data, &board)?);
         }
@@ -196,11 +204,16 @@ impl Stack {
             pid: std::process::id(),
         };
         if args.stages.query {
+            tokio::spawn(crate::telemetry::watch_self(metrics.clone()));
             self.query(&config, data, ports, &board, metrics, &mut endpoints).await?;
+        } else {
+            let ops = Query::address(&config.telemetry.http, 0)?;
+            let ops = crate::telemetry::serve(ops, board, metrics, stop.clone()).await?;
+            say(&format!("health at http://{ops}/health, metrics at /metrics"));
         }
         endpoints.write(data)?;
         if args.demo {
-            self.demo(&kafka.brokers, data);
+            self.demo(&config, data)?;
         }
         banner(&endpoints, data, args.stages);
         Ok(())
@@ -211,13 +224,15 @@ impl Stack {
         args: &UpArgs,
         config: &mut Config,
         data: &Path,
-        ports: Ports,
-        board: &Board,
+        (ports, board): (Ports, &Board),
+        stop: &CancellationToken,
     ) -> anyhow::Result<()> {
         let (own_kafka, own_clickhouse) = (config.kafka.brokers.is_empty(), config.clickhouse.url.is_empty());
         let cache = cache_folder(|name| std::env::var(name).ok())?;
         let sources = Sources { cache, folder: args.engines.clone() };
-        let engines = tokio::task::spawn_blocking(move || sources.fetch(own_kafka, own_clickhouse)).await??;
+        let stopping = stop.clone();
+        let fetch = move || sources.fetch(own_kafka, own_clickhouse, &stopping);
+        let engines = tokio::task::spawn_blocking(fetch).await??;
         let kafka = engines.kafka.map(|(jars, java)| Kafka { jars, java, data: data.to_owned(), ports });
         let clickhouse =
             engines.clickhouse.map(|library| ClickHouse { library, data: data.to_owned(), ports });
@@ -232,32 +247,16 @@ impl Stack {
             say(&format!("starting clickhouse on {}", clickhouse.url()));
         }
         // Both at once; each is kept as soon as it runs, so that a failure of the other stops it in order.
-        let (kafka, clickhouse) = tokio::join!(
-            async {
-                match kafka {
-                    Some(kafka) => Supervised::start(kafka, board.clone()).await.map(Some),
-                    None => Ok(None),
-                }
-            },
-            async {
-                match clickhouse {
-                    Some(clickhouse) => Supervised::start(clickhouse, board.clone()).await.map(Some),
-                    None => Ok(None),
-                }
-            }
-        );
-        let failed = (
-            kafka.as_ref().err().map(ToString::to_string),
-            clickhouse.as_ref().err().map(ToString::to_string),
-        );
+        let (kafka, clickhouse) =
+            tokio::join!(start_engine(kafka, board, stop), start_engine(clickhouse, board, stop));
+        let failed: Vec<String> = [kafka.as_ref().err(), clickhouse.as_ref().err()]
+            .into_iter()
+            .flatten()
+            .map(|error| format!("{error:#}"))
+            .collect();
         self.kafka = kafka.unwrap_or(None);
         self.clickhouse = clickhouse.unwrap_or(None);
-        match failed {
-            (None, None) => Ok(()),
-            (kafka, clickhouse) => {
-                bail!("{}", [kafka, clickhouse].into_iter().flatten().collect::<Vec<_>>().join("; "))
-            }
-        }
+        if failed.is_empty() { Ok(()) } else { bail!("{}", failed.join("; ")) }
     }
 
     async fn query(
@@ -270,28 +269,22 @@ impl Stack {
         endpoints: &mut Endpoints,
     ) -> anyhow::Result<()> {
         let settings = stages::query_settings(config, data, (ports.http, ports.pg))?;
-        let upkeep = tokio::spawn(crate::telemetry::watch_self(metrics.clone()));
-        let server = stillwell_query::bind(settings, board.clone(), metrics, stages::clock()).await?;
+        let server = stillwell_query::bind(settings.clone(), board.clone(), metrics.clone(), stages::clock());
+        let server = server.await?;
         let bound = server.bound();
         endpoints.http = Some(format!("http://{}", bound.http));
         endpoints.pg = Some(format!("postgres://{}/stillwell", bound.pg));
         board.set("query", State::Ok, "");
-        let stop = CancellationToken::new();
-        let stopping = stop.clone();
-        let task = tokio::spawn(async move {
-            if let Err(error) = server.run(stopping).await {
-                warn!(error = error.to_string(), "the query side ended");
-            }
-            upkeep.abort();
-        });
-        self.query = Some((stop, task));
+        self.query = Some(Running::query(server, &settings, board, &metrics));
         Ok(())
     }
 
-    fn demo(&mut self, brokers: &str, data: &Path) {
+    fn demo(&mut self, config: &Config, data: &Path) -> anyhow::Result<()> {
         let mut args = GenerateArgs::demo();
-        args.target.kafka = Some(brokers.to_owned());
+        args.target.complete(config)?;
+        args.target.topic = config.topic.first().map(|topic| topic.name.clone()).unwrap_or_default();
         args.fault_log = Some(data.join("logs/faults.jsonl"));
+        args.resume = Some(data.join("plant.json"));
         let stop = CancellationToken::new();
         let stopping = stop.clone();
         let task = tokio::spawn(async move {
@@ -301,14 +294,18 @@ impl Stack {
             }
         });
         self.demo = Some((stop, task));
+        Ok(())
     }
 
     /// What makes readings first, then what reads them, then what keeps them.
     async fn stop(self) {
-        for (stop, task) in [self.demo, self.query].into_iter().flatten() {
+        if let Some((stop, task)) = self.demo {
             stop.cancel();
             // A panic in it was reported where it happened.
             let _ = task.await;
+        }
+        if let Some(query) = self.query {
+            query.stop().await;
         }
         let stages = [self.ingest, self.aggregate].into_iter().flatten().map(Running::stop);
         futures::future::join_all(stages).await;
@@ -316,6 +313,25 @@ impl Stack {
             engine.stop().await;
         }
     }
+}
+
+async fn start_engine<E: Engine>(
+    engine: Option<E>,
+    board: &Board,
+    stop: &CancellationToken,
+) -> anyhow::Result<Option<Supervised>> {
+    match engine {
+        Some(engine) => Supervised::start(engine, board.clone(), stop).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+/// Topics and tables.
+async fn prepare(config: &Config, kafka: &KafkaSettings) -> anyhow::Result<()> {
+    topics::ensure(config, kafka).await?;
+    stillwell_aggregate::migrate(&stages::clickhouse_settings(config))
+        .await
+        .with_context(|| format!("cannot prepare clickhouse at {}", config.clickhouse.url))
 }
 
 #[allow(clippy::print_stdout)]

@@ -1,7 +1,9 @@
 //! End-to-end tests: the real binary with a real Kafka, a real ClickHouse and a real archive, asked only what
 //! a user can ask. One test binary, so that the engines' weight is linked once.
 
+mod browser;
 mod crash;
+mod lifecycle;
 mod malformed;
 mod outage;
 mod panels;

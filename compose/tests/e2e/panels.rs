@@ -289,7 +289,7 @@ fn the_compose_file_fits_what_it_mounts() {
 #[test]
 fn the_containers_config_fits_its_servers() {
     let path = folder().join("provision/stillwell.toml");
-    let env = |name: &str| (name == "STILLWELL_CLICKHOUSE_PASSWORD").then(|| "secret".to_owned());
+    let env = [("STILLWELL_CLICKHOUSE_PASSWORD".to_owned(), "secret".to_owned())];
     let config = Config::load(Some(&path), env).unwrap();
     let compose = read("compose.yaml");
     assert!(compose.contains(&format!("KAFKA_ADVERTISED_LISTENERS: INSIDE://{},", config.kafka.brokers)));

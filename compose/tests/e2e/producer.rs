@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use rdkafka::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 
 /// Produces to the topic `readings`, idempotently, through broker restarts.
@@ -26,8 +27,22 @@ impl Producer {
 
     /// Hands one record over; it is sent in the background.
     pub(crate) fn send(&self, key: &str, value: &[u8]) {
+        self.send_raw(Some(key.as_bytes()), Some(value), &[]);
+    }
+
+    /// The same for a record that may lack key and value, and may have headers.
+    pub(crate) fn send_raw(&self, key: Option<&[u8]>, value: Option<&[u8]>, headers: &[(&str, &[u8])]) {
         loop {
-            match self.0.send(BaseRecord::to("readings").key(key).payload(value)) {
+            let mut record = BaseRecord::<[u8], [u8]>::to("readings");
+            record.key = key;
+            record.payload = value;
+            if !headers.is_empty() {
+                let all = headers.iter().fold(OwnedHeaders::new(), |all, (key, value)| {
+                    all.insert(Header { key, value: Some(*value) })
+                });
+                record = record.headers(all);
+            }
+            match self.0.send(record) {
                 Ok(()) => return,
                 Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => {
                     self.0.poll(Duration::from_millis(10));

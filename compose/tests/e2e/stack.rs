@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -30,18 +31,40 @@ pub(crate) struct Stack {
 impl Stack {
     /// Starts one with more arguments to `up`, and waits until it is ready.
     pub(crate) fn start(args: &[&str]) -> Self {
+        let mut stack = Self::begin(args);
+        stack.wait_ready();
+        stack
+    }
+
+    /// Starts one and does not wait.
+    pub(crate) fn begin(args: &[&str]) -> Self {
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let folder = tempfile::tempdir().unwrap();
         let args: Vec<String> = args.iter().map(|&arg| arg.to_owned()).collect();
         let child = spawn(folder.path(), &args);
-        let mut stack = Self { child, endpoints: Value::Null, folder, args, _turn: turn };
-        stack.wait_ready();
-        stack
+        Self { child, endpoints: Value::Null, folder, args, _turn: turn }
     }
 
     /// The data folder.
     pub(crate) fn data(&self) -> PathBuf {
         self.folder.path().join("data")
+    }
+
+    /// The process of `up`.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// All processes whose command line names the data folder, with that line.
+    pub(crate) fn processes(&self) -> Vec<(u32, String)> {
+        let data = self.data().display().to_string();
+        let of = |entry: fs::DirEntry| {
+            let pid = entry.file_name().to_str()?.parse::<u32>().ok()?;
+            let line = fs::read(entry.path().join("cmdline")).ok()?;
+            Some((pid, String::from_utf8_lossy(&line).replace('\0', " ")))
+        };
+        let all = fs::read_dir("/proc").unwrap().flatten().filter_map(of);
+        all.filter(|(_, line)| line.contains(&data)).collect()
     }
 
     /// One of the endpoints.
@@ -64,6 +87,11 @@ impl Stack {
     /// Stops it as a user would, and gives its exit status.
     pub(crate) fn stop(&mut self) -> ExitStatus {
         signal(self.child.id(), "TERM");
+        self.ended()
+    }
+
+    /// Waits for its end.
+    pub(crate) fn ended(&mut self) -> ExitStatus {
         let until = Instant::now() + SOON;
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
@@ -131,23 +159,7 @@ impl Stack {
     /// Status and body of a request.
     pub(crate) fn http(&self, method: &str, path: &str, body: &str) -> Result<(u16, String), String> {
         let base = self.endpoint("http").trim_start_matches("http://").trim_end_matches('/').to_owned();
-        let ask = || -> std::io::Result<String> {
-            let mut stream = TcpStream::connect(&base)?;
-            stream.set_read_timeout(Some(SOON))?;
-            // HTTP/1.0: the answer comes whole and unchunked, and ends with the connection.
-            write!(
-                stream,
-                "{method} {path} HTTP/1.0\r\nhost: {base}\r\ncontent-type: application/json\r\naccept: application/json\r\ncontent-length: {}\r\n\r\n{body}",
-                body.len()
-            )?;
-            let mut answer = Vec::new();
-            stream.read_to_end(&mut answer)?;
-            Ok(String::from_utf8_lossy(&answer).into_owned())
-        };
-        let answer = ask().map_err(|error| error.to_string())?;
-        let (head, body) = answer.split_once("\r\n\r\n").ok_or("no HTTP answer")?;
-        let status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).ok_or("no status")?;
-        Ok((status, body.to_owned()))
+        http(&base, method, path, body)
     }
 
     fn wait_ready(&mut self) {
@@ -183,6 +195,27 @@ impl Drop for Stack {
     }
 }
 
+/// Status and body of a request to `host:port`.
+pub(crate) fn http(base: &str, method: &str, path: &str, body: &str) -> Result<(u16, String), String> {
+    let ask = || -> std::io::Result<String> {
+        let mut stream = TcpStream::connect(base)?;
+        stream.set_read_timeout(Some(SOON))?;
+        // HTTP/1.0: the answer comes whole and unchunked, and ends with the connection.
+        write!(
+            stream,
+            "{method} {path} HTTP/1.0\r\nhost: {base}\r\ncontent-type: application/json\r\naccept: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        )?;
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer)?;
+        Ok(String::from_utf8_lossy(&answer).into_owned())
+    };
+    let answer = ask().map_err(|error| error.to_string())?;
+    let (head, body) = answer.split_once("\r\n\r\n").ok_or("no HTTP answer")?;
+    let status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).ok_or("no status")?;
+    Ok((status, body.to_owned()))
+}
+
 /// Sends a signal to one process.
 pub(crate) fn signal(pid: u32, name: &str) {
     let status = Command::new("kill").arg(format!("-{name}")).arg(pid.to_string()).status().unwrap();
@@ -197,6 +230,8 @@ fn spawn(folder: &Path, args: &[String]) -> Child {
         .arg(folder.join("data"))
         .args(["--http", "127.0.0.1:0", "--pg", "127.0.0.1:0"])
         .args(args)
+        // As a shell does it: Ctrl-C goes to this group and not to the tests.
+        .process_group(0)
         .stdin(Stdio::null())
         .stdout(log.try_clone().unwrap())
         .stderr(log)
