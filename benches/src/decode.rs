@@ -73,7 +73,7 @@ pub(crate) fn run(args: &DecodeArgs) -> anyhow::Result<()> {
 
 fn chunk(per_record: u64) -> RecordChunk {
     let mut chunk = RecordChunk::new(TopicPartition::new("bench", 0), Offset(0));
-    let mut shape = Shape::new(per_record, 1_795_000_000_000);
+    let mut shape = Shape::new(per_record, 1_795_000_000_000, 1000);
     let mut value = Vec::new();
     let mut offset = 0;
     while chunk.payload_bytes() < CHUNK_BYTES {

@@ -4,14 +4,21 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use clap::Args;
-use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
-use crate::shape::{Shape, ShapeArgs};
+use crate::shape::{MACHINES, SENSORS, Shape, ShapeArgs};
 
-/// The event time of the first reading, ms since the epoch.
-const T0_MS: u64 = 1_795_000_000_000;
+/// The event time of the first reading, ms since the epoch: 2026-01-01.
+const T0_MS: u64 = 1_767_225_600_000;
+/// Between two moments of a machine.
+const MOMENT_MS: u64 = 1000;
+/// Moments that commission a machine: its model is trained on 400 rows and in force 30 later.
+const COMMISSIONING_MOMENTS: u64 = 460;
+const COMMISSIONING_PER_RECORD: u64 = 1000;
+const FORGET_WITHIN: Duration = Duration::from_secs(30);
 
 /// How much, and where to.
 #[derive(Args, Clone, Debug)]
@@ -44,6 +51,30 @@ pub(crate) fn client(brokers: &str) -> ClientConfig {
 
 /// Fills `topic` and waits until every record is acknowledged.
 pub(crate) fn fill(brokers: &str, topic: &str, args: &ShapeArgs) -> anyhow::Result<Filled> {
+    let shape = Shape::new(args.per_record, T0_MS, MOMENT_MS);
+    fill_with(shape, brokers, topic, args.per_record, args.readings)
+}
+
+/// Fills `topic` with what commissions every machine of the load, up to `until_ms`, or up to where [`fill`]
+/// begins.
+pub(crate) fn fill_commissioning(
+    brokers: &str,
+    topic: &str,
+    until_ms: Option<u64>,
+) -> anyhow::Result<Filled> {
+    let from_ms = until_ms.unwrap_or(T0_MS) - COMMISSIONING_MOMENTS * MOMENT_MS;
+    let shape = Shape::new(COMMISSIONING_PER_RECORD, from_ms, MOMENT_MS);
+    let readings = COMMISSIONING_MOMENTS * MACHINES * SENSORS;
+    fill_with(shape, brokers, topic, COMMISSIONING_PER_RECORD, readings)
+}
+
+fn fill_with(
+    mut shape: Shape,
+    brokers: &str,
+    topic: &str,
+    per_record: u64,
+    readings: u64,
+) -> anyhow::Result<Filled> {
     let producer: BaseProducer = client(brokers)
         .set("acks", "all")
         .set("enable.idempotence", "true")
@@ -53,9 +84,8 @@ pub(crate) fn fill(brokers: &str, topic: &str, args: &ShapeArgs) -> anyhow::Resu
         .set("queue.buffering.max.kbytes", "262144")
         .set("queue.buffering.max.messages", "1000000")
         .create()?;
-    let mut shape = Shape::new(args.per_record, T0_MS);
-    let records = args.readings.div_ceil(args.per_record.max(1));
-    let mut filled = Filled { readings: records * args.per_record, records, bytes: 0, seconds: 0.0 };
+    let records = readings.div_ceil(per_record.max(1));
+    let mut filled = Filled { readings: records * per_record, records, bytes: 0, seconds: 0.0 };
     let started = Instant::now();
     let mut value = Vec::new();
     for i in 0..records {
@@ -84,6 +114,21 @@ fn send(producer: &BaseProducer, mut record: BaseRecord<'_, String, Vec<u8>>) ->
             Err((error, _)) => bail!("a record was refused: {error}"),
         }
     }
+}
+
+/// Deletes what `topic` holds below `ends`, so that whoever reads it from its beginning reads the load alone.
+pub(crate) fn forget(brokers: &str, topic: &str, ends: &[i64]) -> anyhow::Result<()> {
+    let mut list = TopicPartitionList::new();
+    for (partition, &end) in (0..).zip(ends) {
+        list.add_partition_offset(topic, partition, Offset::Offset(end))?;
+    }
+    let admin: AdminClient<_> = client(brokers).create()?;
+    let options = AdminOptions::new().operation_timeout(Some(FORGET_WITHIN));
+    let deleted = futures::executor::block_on(admin.delete_records(&list, &options));
+    for partition in deleted.context("cannot delete the commissioning records")?.elements() {
+        partition.error().with_context(|| format!("partition {}", partition.partition()))?;
+    }
+    Ok(())
 }
 
 /// The end offset of each partition of `topic`.

@@ -21,13 +21,16 @@ use stillwell_schema::{Clock, SystemClock};
 use crate::fill;
 use crate::http;
 use crate::result::{self, ResultArgs, rounded};
-use crate::shape::Shape;
+use crate::shape::{MACHINES, SENSORS, Shape};
 use crate::stack::{Stack, StackArgs};
-use crate::watch::Manifest;
+use crate::watch::{Manifest, Views, reached};
 
 const ASK_EVERY: Duration = Duration::from_millis(20);
 /// What is produced last has this long to become visible.
 const TAIL: Duration = Duration::from_secs(60);
+
+/// Training takes its time.
+const COMMISSIONED_WITHIN: Duration = Duration::from_secs(600);
 
 /// At which rate, and how long.
 #[derive(Args, Clone, Debug)]
@@ -41,7 +44,7 @@ pub(crate) struct LatencyArgs {
     /// How long to produce
     #[arg(long, default_value_t = 60)]
     seconds: u64,
-    /// Not measured at the start, while machines are commissioned and caches are cold
+    /// Not measured at the start, while caches are cold
     #[arg(long, default_value_t = 5, value_name = "SECONDS")]
     warm_up: u64,
     #[command(flatten)]
@@ -88,7 +91,8 @@ pub(crate) fn run(args: &LatencyArgs) -> anyhow::Result<()> {
     let mut manifest = Manifest::new(stack.archive(), &topic, partitions);
     let archive = watch(&durable, &produced_all, move || manifest.poll());
 
-    let produced = produce(args, &stack.at.kafka, &topic, Offsets(vec![visible, durable]));
+    let produced = commission(&stack, &topic, partitions)
+        .and_then(|()| produce(args, &stack.at.kafka, &topic, Offsets(vec![visible, durable])));
     produced_all.store(true, Ordering::Release);
     let produced = produced?;
     let views = views.join().map_err(|_| anyhow::anyhow!("the watch of the views died"))??;
@@ -135,11 +139,33 @@ fn watch(
     })
 }
 
+/// Puts a model in force for every machine, with readings of the time before now.
+fn commission(stack: &Stack, topic: &str, partitions: usize) -> anyhow::Result<()> {
+    let now_ms = SystemClock.now_us().unsigned_abs() / 1000;
+    fill::fill_commissioning(&stack.at.kafka, topic, Some(now_ms))?;
+    let ends = fill::ends(&stack.at.kafka, topic)?;
+    let views = Views { clickhouse: stack.at.clickhouse.clone(), topic: topic.to_owned(), partitions };
+    let until = Instant::now() + COMMISSIONED_WITHIN;
+    while !reached(&views.poll()?, &ends) {
+        if Instant::now() > until {
+            bail!("machines were not commissioned within {} s", COMMISSIONED_WITHIN.as_secs());
+        }
+        thread::sleep(Duration::from_millis(200));
+    }
+    let scored = views.scored()?;
+    if scored.machines == 0 {
+        bail!("no machine has a model: this is no measure of views with scores");
+    }
+    Ok(())
+}
+
 /// Produces at the rate, each record when it is due, however late the one before was.
 fn produce(args: &LatencyArgs, brokers: &str, topic: &str, offsets: Offsets) -> anyhow::Result<u64> {
     let producer: ThreadedProducer<Offsets> =
         fill::client(brokers).set("acks", "all").set("linger.ms", "5").create_with_context(offsets)?;
-    let mut shape = Shape::new(args.per_record, SystemClock.now_us().unsigned_abs() / 1000);
+    // Event time goes as fast as the clock.
+    let moment_ms = (1000 * MACHINES * SENSORS / args.rate.max(1)).max(1);
+    let mut shape = Shape::new(args.per_record, SystemClock.now_us().unsigned_abs() / 1000, moment_ms);
     let records = args.rate * args.seconds / args.per_record.max(1);
     let between = Duration::from_secs_f64(args.per_record as f64 / args.rate as f64);
     let warm = Duration::from_secs(args.warm_up);

@@ -73,6 +73,9 @@ fn engine(stack: &Stack, topic: &str, filled: &Filled, ours: f64) -> anyhow::Res
     let pid = stack.engines().into_iter().find(|(name, _)| *name == "clickhouse").map(|(_, pid)| pid);
     let cost = || pid.and_then(|pid| process::cost(pid).ok()).unwrap_or_default();
     let group = format!("peer-{}", std::process::id());
+    if let Some(pid) = pid {
+        process::reset_peak(pid)?;
+    }
     let before = cost();
     let started = Instant::now();
     let text = STATEMENTS.replace("{brokers}", &stack.at.kafka).replace("{topic}", topic);

@@ -38,6 +38,11 @@ pub(crate) fn cost(pid: u32) -> anyhow::Result<Cost> {
     })
 }
 
+/// Starts the peak resident set of process `pid` anew (proc(5), `clear_refs`).
+pub(crate) fn reset_peak(pid: u32) -> anyhow::Result<()> {
+    fs::write(format!("/proc/{pid}/clear_refs"), "5").context("cannot reset the peak memory")
+}
+
 /// All descendants of `pid` with their command lines.
 pub(crate) fn descendants(pid: u32) -> Vec<(u32, String)> {
     let mut found = Vec::new();

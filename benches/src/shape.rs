@@ -1,13 +1,15 @@
 //! The load that all measures share: 200 machines with 50 sensors each, 105 bytes a reading in arrays.
 //!
-//! Record number `i` is of machine `i mod 200` and holds `per_record` readings; with `n` readings before it,
-//! its reading `j` is of sensor `(n + j) mod 50` at `t0 + n/10 + j/50` ms. Values are uniform in 20..25 with
-//! three decimals, written in their shortest form.
+//! Record number `i` is of machine `i mod 200`. A machine shows all its sensors at a moment, then all of them at
+//! the next, `moment_ms` later, cut into records of `per_record` readings. Values are uniform in 20..25 with three
+//! decimals, written in their shortest form.
 
 use clap::Args;
 
-const MACHINES: u64 = 200;
-const SENSORS: u64 = 50;
+/// Machines of the load.
+pub(crate) const MACHINES: u64 = 200;
+/// Sensors of each.
+pub(crate) const SENSORS: u64 = 50;
 const KINDS: [&str; 5] = ["temperature", "vibration", "pressure", "current", "flow"];
 
 /// How much, and how it is cut into records.
@@ -25,22 +27,23 @@ pub(crate) struct ShapeArgs {
 pub(crate) struct Shape {
     per_record: u64,
     t0_ms: u64,
+    moment_ms: u64,
     record: u64,
-    readings: u64,
     random: u64,
     /// Per sensor, what stands between the machine's number and the time.
     middles: Vec<Vec<u8>>,
 }
 
 impl Shape {
-    pub(crate) fn new(per_record: u64, t0_ms: u64) -> Self {
+    /// From `t0_ms` on, a moment every `moment_ms`.
+    pub(crate) fn new(per_record: u64, t0_ms: u64, moment_ms: u64) -> Self {
         let middles = (0..SENSORS)
             .map(|s| {
                 let kind = KINDS[(s % 5) as usize];
                 format!("\",\"sensor\":\"s{s:02}\",\"kind\":\"{kind}\",\"unit\":\"u\",\"time\":").into_bytes()
             })
             .collect();
-        Self { per_record, t0_ms, record: 0, readings: 0, random: 1, middles }
+        Self { per_record, t0_ms, moment_ms, record: 0, random: 1, middles }
     }
 
     /// The key of the next record.
@@ -56,14 +59,15 @@ impl Shape {
         if array {
             out.push(b'[');
         }
-        for j in 0..self.per_record {
-            if j > 0 {
+        let before = self.record / MACHINES * self.per_record;
+        for j in before..before + self.per_record {
+            if j > before {
                 out.push(b',');
             }
             out.extend_from_slice(b"{\"machine\":\"machine-");
             out.extend_from_slice(&machine);
-            out.extend_from_slice(&self.middles[((self.readings + j) % SENSORS) as usize]);
-            put_integer(out, self.t0_ms + self.readings / 10 + j / 50);
+            out.extend_from_slice(&self.middles[(j % SENSORS) as usize]);
+            put_integer(out, self.t0_ms + j / SENSORS * self.moment_ms);
             out.extend_from_slice(b",\"value\":");
             self.put_value(out);
             out.push(b'}');
@@ -72,7 +76,6 @@ impl Shape {
             out.push(b']');
         }
         self.record += 1;
-        self.readings += self.per_record;
     }
 
     /// 20.0 to 25.0 in thousandths, without trailing zeros.
@@ -122,7 +125,7 @@ mod tests {
 
     #[test]
     fn arrays_have_the_shape_of_the_yardstick() {
-        let mut shape = Shape::new(1000, 1_795_000_000_000);
+        let mut shape = Shape::new(1000, 1_795_000_000_000, 1000);
         let mut value = Vec::new();
         let mut bytes = 0;
         for record in 0..300 {
@@ -135,16 +138,22 @@ mod tests {
         assert_eq!(last[57]["machine"], "machine-099");
         assert_eq!(last[57]["sensor"], "s07");
         assert_eq!(last[57]["kind"], "pressure");
-        assert_eq!(last[57]["time"], 1_795_000_000_000_u64 + 299_000 / 10 + 1);
+        assert_eq!(last[57]["time"], 1_795_000_000_000_u64 + 21_000, "the second record of this machine");
         assert!(last.iter().all(|r| (20.0..=25.0).contains(&r["value"].as_f64().unwrap())));
         assert!((100..110).contains(&(bytes / 300_000)), "{} bytes a reading", bytes / 300_000);
     }
 
     #[test]
     fn single_records_are_objects() {
-        let mut shape = Shape::new(1, 0);
+        let mut shape = Shape::new(1, 0, 1000);
         let mut value = Vec::new();
-        shape.value(&mut value);
-        assert!(serde_json::from_slice::<Value>(&value).unwrap().is_object());
+        let mut series = std::collections::BTreeSet::new();
+        for _ in 0..MACHINES * SENSORS {
+            shape.value(&mut value);
+            let reading: Value = serde_json::from_slice(&value).unwrap();
+            assert_eq!(reading["time"], 0);
+            series.insert(format!("{} {}", reading["machine"], reading["sensor"]));
+        }
+        assert_eq!(series.len() as u64, MACHINES * SENSORS, "all sensors of all machines at one moment");
     }
 }

@@ -118,23 +118,32 @@ impl Stack {
         Running::start(command, name, &self.data.join(format!("../{name}.log")))
     }
 
-    /// Starts several stages as one process with a data folder of its own, and says where its archive is.
-    pub(crate) fn one_process(&self, stages: &str) -> anyhow::Result<(Running, PathBuf)> {
+    /// Starts several stages as one process with a data folder of its own.
+    pub(crate) fn one_process(&self, stages: &str) -> anyhow::Result<Running> {
         let data = self.data.join("../one-process");
         let engines = ["--kafka", &self.at.kafka, "--clickhouse", &self.at.clickhouse];
         let log = self.data.join("../one-process.log");
-        let running = Running::up(&self.binary, &data, &log, stages, &engines)?;
-        Ok((running, data.join("archive")))
+        Running::up(&self.binary, &data, &log, stages, &engines)
+    }
+
+    /// Where that process keeps its archive.
+    pub(crate) fn one_process_archive(&self) -> PathBuf {
+        self.data.join("../one-process/archive")
     }
 
     /// The engines' process ids, by name, as far as they are children of this stack.
     pub(crate) fn engines(&self) -> Vec<(&'static str, u32)> {
         let mut children = process::descendants(self.at.pid);
+        // A guard's command line holds its engine's.
+        children.retain(|(_, line)| !line.contains(" guard --pid-file "));
         let mut take = |name: &'static str, mark: &str| {
             let at = children.iter().position(|(_, line)| line.contains(mark))?;
             Some((name, children.swap_remove(at).0))
         };
-        [take("kafka", "kafka.Kafka"), take("clickhouse", "clickhouse")].into_iter().flatten().collect()
+        [take("kafka", " kafka.Kafka "), take("clickhouse", " clickhouse-server ")]
+            .into_iter()
+            .flatten()
+            .collect()
     }
 
     fn wait_for_endpoints(&mut self) -> anyhow::Result<Endpoints> {

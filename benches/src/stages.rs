@@ -1,7 +1,8 @@
 //! Kafka to archive, Kafka to views with scores, and both at once.
 //!
-//! On a fresh stack the load waits in Kafka before the stage starts; the time runs from the stage's start to
-//! the moment when all is durable (or visible), so it holds the stage's start-up too. On a stack that ran
+//! On a fresh stack every machine is commissioned first, where rows are scored, and the stages are stopped again.
+//! The load then waits in Kafka before they start; the time runs from their start to the moment when all is
+//! durable (or visible), so it holds the start-up and the reload of models and windows too. On a stack that ran
 //! before, the time runs from the start of the load.
 
 use std::path::PathBuf;
@@ -16,9 +17,9 @@ use crate::fill::{self, Filled};
 use crate::peers::{self, PeerArgs};
 use crate::process::{self, Cost};
 use crate::result::{self, ResultArgs, rounded};
-use crate::shape::ShapeArgs;
+use crate::shape::{MACHINES, ShapeArgs};
 use crate::stack::{Running, Stack, StackArgs};
-use crate::watch::{Archived, Manifest, Views, reached};
+use crate::watch::{Archived, Manifest, Scored, Views, reached};
 
 const POLL_EVERY: Duration = Duration::from_millis(100);
 /// Without progress for this long, a stage is stuck.
@@ -56,9 +57,13 @@ fn measured(stages: &[&str], args: &StageArgs, stack: &Stack) -> anyhow::Result<
     let topic = &args.stack.topic;
     let partitions = fill::ends(&stack.at.kafka, topic)?.len();
     let views = Views { clickhouse: stack.at.clickhouse.clone(), topic: topic.clone(), partitions };
-    let mut marks = Marks::new(stages, stack.archive(), views, topic, partitions)?;
+    let archive = if args.one_process { stack.one_process_archive() } else { stack.archive() };
+    let mut marks = Marks::new(stages, archive, views, topic, partitions)?;
     let mut filled = None;
     if !stack.is_running_before() {
+        if marks.visible {
+            commission(stages, args, stack, &mut marks)?;
+        }
         filled = Some(fill::fill(&stack.at.kafka, topic, &args.shape)?);
     }
     let engines_before = engine_costs(stack);
@@ -66,14 +71,8 @@ fn measured(stages: &[&str], args: &StageArgs, stack: &Stack) -> anyhow::Result<
     let mut running = Vec::new();
     if stack.is_running_before() {
         marks.before = process::cost(stack.at.pid)?;
-    } else if args.one_process {
-        let (process, archive) = stack.one_process(&stages.join(","))?;
-        marks.manifest = Manifest::new(archive, topic, partitions);
-        running.push(process);
     } else {
-        for stage in stages {
-            running.push(stack.stage(stage)?);
-        }
+        running = start(stages, args, stack)?;
     }
     let filled = match filled {
         Some(filled) => filled,
@@ -91,9 +90,35 @@ fn measured(stages: &[&str], args: &StageArgs, stack: &Stack) -> anyhow::Result<
     marks.describe(&mut result, &times, &filled)?;
     drop(running);
     if args.peers.peers {
+        marks.views.settle()?;
         result.insert("peers".into(), peers::run(&args.peers, stack, topic, &filled, rate)?);
     }
     Ok(Value::Object(result))
+}
+
+/// Starts the stages, each as a process of its own or all in one.
+fn start(stages: &[&str], args: &StageArgs, stack: &Stack) -> anyhow::Result<Vec<Running>> {
+    if args.one_process {
+        return Ok(vec![stack.one_process(&stages.join(","))?]);
+    }
+    stages.iter().map(|stage| stack.stage(stage)).collect()
+}
+
+/// Puts a model in force for every machine of the load.
+fn commission(stages: &[&str], args: &StageArgs, stack: &Stack, marks: &mut Marks) -> anyhow::Result<()> {
+    let topic = &args.stack.topic;
+    fill::fill_commissioning(&stack.at.kafka, topic, None)?;
+    let ends = fill::ends(&stack.at.kafka, topic)?;
+    let started = Instant::now();
+    let mut running = start(stages, args, stack)?;
+    marks.wait(&ends, started, &mut running)?;
+    drop(running);
+    fill::forget(&stack.at.kafka, topic, &ends)?;
+    eprintln!("commissioned {MACHINES} machines in {:.1} s", started.elapsed().as_secs_f64());
+    marks.archived_before = marks.manifest.archived;
+    marks.views_before = marks.views.readings()?;
+    marks.scored_before = marks.views.scored()?;
+    marks.views.settle()
 }
 
 /// What is watched until it reaches the end.
@@ -104,6 +129,7 @@ struct Marks {
     archived_before: Archived,
     views: Views,
     views_before: u64,
+    scored_before: Scored,
     before: Cost,
 }
 
@@ -167,6 +193,7 @@ impl Marks {
             manifest,
             views,
             views_before,
+            scored_before: Scored::default(),
             before: Cost::default(),
         })
     }
@@ -231,6 +258,13 @@ impl Marks {
             }
             let mut views = times.visible.describe(filled);
             views["bytes_per_reading"] = json!(per_reading(self.views.bytes()?));
+            let scored = self.views.scored()?;
+            let rows = scored.rows - self.scored_before.rows;
+            if rows == 0 {
+                bail!("no row was scored: this is no measure of views with scores");
+            }
+            views["models"] = json!(scored.machines);
+            views["scored_rows"] = json!(rows);
             result.insert("views".into(), views);
         }
         Ok(())

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use stillwell_schema::{Head, SignedEntry, TopicPartition, paths};
@@ -10,6 +11,17 @@ use crate::http;
 
 /// The database of the views.
 const DATABASE: &str = "stillwell";
+
+/// At most a minute of waiting for merges.
+const SETTLE_LOOKS: u32 = 120;
+const SETTLE_LOOK: Duration = Duration::from_millis(500);
+
+/// How much is scored.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Scored {
+    pub(crate) machines: u64,
+    pub(crate) rows: u64,
+}
 
 /// What the archive holds of a topic.
 #[derive(Clone, Copy, Debug, Default)]
@@ -124,6 +136,26 @@ impl Views {
     /// Readings in the views, over all series and windows.
     pub(crate) fn readings(&self) -> anyhow::Result<u64> {
         self.number(&format!("SELECT sum(count) FROM {DATABASE}.readings_1d FORMAT TabSeparated"))
+    }
+
+    /// Machines with a model in force, and rows that they have had in their life.
+    pub(crate) fn scored(&self) -> anyhow::Result<Scored> {
+        let machines = format!("FROM {DATABASE}.machines_scored WHERE model != '' FORMAT TabSeparated");
+        Ok(Scored {
+            machines: self.number(&format!("SELECT count() {machines}"))?,
+            rows: self.number(&format!("SELECT sum(rows) {machines}"))?,
+        })
+    }
+
+    /// Waits until the engine merges nothing, so that what is measured next pays for itself alone.
+    pub(crate) fn settle(&self) -> anyhow::Result<()> {
+        for _ in 0..SETTLE_LOOKS {
+            if self.number("SELECT count() FROM system.merges FORMAT TabSeparated")? == 0 {
+                return Ok(());
+            }
+            std::thread::sleep(SETTLE_LOOK);
+        }
+        Ok(())
     }
 
     /// Bytes on disk of all active parts.
