@@ -1,5 +1,7 @@
 -- Absolute window states: one row per series, window and source partition, complete up to `version`, the next
 -- offset of that partition. A newer version replaces an older one; nothing is ever added up in place.
+-- `m2` is the sum of the squared deviations from the mean. A window of bad readings without a value has count 0;
+-- its values and times then say nothing.
 
 CREATE TABLE IF NOT EXISTS {database}.windows_10s (
     topic LowCardinality(String),
@@ -12,7 +14,7 @@ CREATE TABLE IF NOT EXISTS {database}.windows_10s (
     unit LowCardinality(String),
     count UInt64 CODEC(ZSTD),
     sum Float64 CODEC(ZSTD),
-    sum_squares Float64 CODEC(ZSTD),
+    m2 Float64 CODEC(ZSTD),
     min Float64 CODEC(ZSTD),
     max Float64 CODEC(ZSTD),
     first Float64 CODEC(ZSTD),
@@ -42,7 +44,7 @@ CREATE TABLE IF NOT EXISTS {database}.windows_1m (
     unit LowCardinality(String),
     count UInt64 CODEC(ZSTD),
     sum Float64 CODEC(ZSTD),
-    sum_squares Float64 CODEC(ZSTD),
+    m2 Float64 CODEC(ZSTD),
     min Float64 CODEC(ZSTD),
     max Float64 CODEC(ZSTD),
     first Float64 CODEC(ZSTD),
@@ -72,7 +74,7 @@ CREATE TABLE IF NOT EXISTS {database}.windows_1h (
     unit LowCardinality(String),
     count UInt64 CODEC(ZSTD),
     sum Float64 CODEC(ZSTD),
-    sum_squares Float64 CODEC(ZSTD),
+    m2 Float64 CODEC(ZSTD),
     min Float64 CODEC(ZSTD),
     max Float64 CODEC(ZSTD),
     first Float64 CODEC(ZSTD),
@@ -102,7 +104,7 @@ CREATE TABLE IF NOT EXISTS {database}.windows_1d (
     unit LowCardinality(String),
     count UInt64 CODEC(ZSTD),
     sum Float64 CODEC(ZSTD),
-    sum_squares Float64 CODEC(ZSTD),
+    m2 Float64 CODEC(ZSTD),
     min Float64 CODEC(ZSTD),
     max Float64 CODEC(ZSTD),
     first Float64 CODEC(ZSTD),
@@ -121,7 +123,9 @@ ENGINE = ReplacingMergeTree(version)
 PARTITION BY toYear(start)
 ORDER BY (machine, sensor, start, topic, partition);
 
--- The last reading of each series, by source partition.
+-- The last reading of each series, by source partition. `early_from` and `early_until` are the times of early
+-- readings (more than a day past their record's Kafka timestamp) that are past all others: the last reading is
+-- one of them only where there are no others.
 CREATE TABLE IF NOT EXISTS {database}.latest_rows (
     topic LowCardinality(String),
     partition Int32,
@@ -134,7 +138,9 @@ CREATE TABLE IF NOT EXISTS {database}.latest_rows (
     value Nullable(Float64),
     text Nullable(String),
     quality UInt32,
-    score Nullable(Float64)
+    score Nullable(Float64),
+    early_from Nullable(DateTime64(6, 'UTC')),
+    early_until Nullable(DateTime64(6, 'UTC'))
 )
 ENGINE = ReplacingMergeTree(version)
 ORDER BY (machine, sensor, topic, partition);
@@ -179,23 +185,26 @@ CREATE TABLE IF NOT EXISTS {database}.scorer_states (
     machine String,
     version Int64,
     rows UInt64,
+    phase LowCardinality(String),
     model String,
     state String CODEC(ZSTD)
 )
 ENGINE = ReplacingMergeTree(version)
 ORDER BY (topic, partition, machine);
 
--- Rows that a machine's model is trained on: those number `first` up to `next`, as their width and f32 cells.
+-- Rows that a machine's model is trained on: those number `first` up to `next`, of the intervals in force since
+-- the record at `since`.
 CREATE TABLE IF NOT EXISTS {database}.commissioning (
     topic LowCardinality(String),
     partition Int32,
     machine String,
+    since Int64,
     first Int64,
     next Int64,
     rows String CODEC(ZSTD)
 )
 ENGINE = ReplacingMergeTree
-ORDER BY (topic, partition, machine, first);
+ORDER BY (topic, partition, machine, since, first);
 
 -- Trained models; `effective` is the offset of the record that ended commissioning.
 CREATE TABLE IF NOT EXISTS {database}.models (

@@ -1,6 +1,9 @@
 -- What readers see: plain types, one row per series and window whatever the number of source partitions.
 -- Quantiles come from the log-bucket histogram: bucket k > 0 holds values around gamma^(k - 1100), k < 0 their
 -- negatives, 0 what is nearer to zero than 1e-9; gamma = 1.01 / 0.99 gives a relative error of at most 1 %.
+-- `stddev` is the population's (divided by count): the deviations within each source partition, and those of
+-- the partitions' means, after Chan, Golub, LeVeque (1979).
+-- Windows without a value are left out, whose statistics would be NULL.
 
 CREATE OR REPLACE VIEW {database}.readings_10s AS
 SELECT
@@ -12,7 +15,7 @@ SELECT
     count_ AS count,
     sum_ AS sum,
     sum_ / count_ AS avg,
-    sqrt(greatest(0, squares_ / count_ - pow(sum_ / count_, 2))) AS stddev,
+    sqrt((m2_ + arraySum(part -> part.1 * pow(part.2 / part.1 - sum_ / count_, 2), parts_)) / count_) AS stddev,
     min_ AS min,
     max_ AS max,
     first_ AS first,
@@ -30,17 +33,19 @@ FROM (
         argMax(unit, last_time) AS unit_,
         sum(count) AS count_,
         sum(sum) AS sum_,
-        sum(sum_squares) AS squares_,
+        sum(m2) AS m2_,
+        groupArrayIf((count, sum), count > 0) AS parts_,
         min(min) AS min_,
         max(max) AS max_,
-        argMin(first, first_time) AS first_,
-        argMax(last, last_time) AS last_,
+        argMinIf(first, first_time, count > 0) AS first_,
+        argMaxIf(last, last_time, count > 0) AS last_,
         sum(bad) AS bad_,
         sum(late) AS late_,
         max(score) AS score_,
         sumMap(mapKeys(histogram), mapValues(histogram)) AS buckets_
     FROM {database}.windows_10s FINAL
     GROUP BY machine, sensor, start
+    HAVING count_ > 0
 );
 
 CREATE OR REPLACE VIEW {database}.readings_1m AS
@@ -53,7 +58,7 @@ SELECT
     count_ AS count,
     sum_ AS sum,
     sum_ / count_ AS avg,
-    sqrt(greatest(0, squares_ / count_ - pow(sum_ / count_, 2))) AS stddev,
+    sqrt((m2_ + arraySum(part -> part.1 * pow(part.2 / part.1 - sum_ / count_, 2), parts_)) / count_) AS stddev,
     min_ AS min,
     max_ AS max,
     first_ AS first,
@@ -71,17 +76,19 @@ FROM (
         argMax(unit, last_time) AS unit_,
         sum(count) AS count_,
         sum(sum) AS sum_,
-        sum(sum_squares) AS squares_,
+        sum(m2) AS m2_,
+        groupArrayIf((count, sum), count > 0) AS parts_,
         min(min) AS min_,
         max(max) AS max_,
-        argMin(first, first_time) AS first_,
-        argMax(last, last_time) AS last_,
+        argMinIf(first, first_time, count > 0) AS first_,
+        argMaxIf(last, last_time, count > 0) AS last_,
         sum(bad) AS bad_,
         sum(late) AS late_,
         max(score) AS score_,
         sumMap(mapKeys(histogram), mapValues(histogram)) AS buckets_
     FROM {database}.windows_1m FINAL
     GROUP BY machine, sensor, start
+    HAVING count_ > 0
 );
 
 CREATE OR REPLACE VIEW {database}.readings_1h AS
@@ -94,7 +101,7 @@ SELECT
     count_ AS count,
     sum_ AS sum,
     sum_ / count_ AS avg,
-    sqrt(greatest(0, squares_ / count_ - pow(sum_ / count_, 2))) AS stddev,
+    sqrt((m2_ + arraySum(part -> part.1 * pow(part.2 / part.1 - sum_ / count_, 2), parts_)) / count_) AS stddev,
     min_ AS min,
     max_ AS max,
     first_ AS first,
@@ -112,17 +119,19 @@ FROM (
         argMax(unit, last_time) AS unit_,
         sum(count) AS count_,
         sum(sum) AS sum_,
-        sum(sum_squares) AS squares_,
+        sum(m2) AS m2_,
+        groupArrayIf((count, sum), count > 0) AS parts_,
         min(min) AS min_,
         max(max) AS max_,
-        argMin(first, first_time) AS first_,
-        argMax(last, last_time) AS last_,
+        argMinIf(first, first_time, count > 0) AS first_,
+        argMaxIf(last, last_time, count > 0) AS last_,
         sum(bad) AS bad_,
         sum(late) AS late_,
         max(score) AS score_,
         sumMap(mapKeys(histogram), mapValues(histogram)) AS buckets_
     FROM {database}.windows_1h FINAL
     GROUP BY machine, sensor, start
+    HAVING count_ > 0
 );
 
 CREATE OR REPLACE VIEW {database}.readings_1d AS
@@ -135,7 +144,7 @@ SELECT
     count_ AS count,
     sum_ AS sum,
     sum_ / count_ AS avg,
-    sqrt(greatest(0, squares_ / count_ - pow(sum_ / count_, 2))) AS stddev,
+    sqrt((m2_ + arraySum(part -> part.1 * pow(part.2 / part.1 - sum_ / count_, 2), parts_)) / count_) AS stddev,
     min_ AS min,
     max_ AS max,
     first_ AS first,
@@ -153,17 +162,19 @@ FROM (
         argMax(unit, last_time) AS unit_,
         sum(count) AS count_,
         sum(sum) AS sum_,
-        sum(sum_squares) AS squares_,
+        sum(m2) AS m2_,
+        groupArrayIf((count, sum), count > 0) AS parts_,
         min(min) AS min_,
         max(max) AS max_,
-        argMin(first, first_time) AS first_,
-        argMax(last, last_time) AS last_,
+        argMinIf(first, first_time, count > 0) AS first_,
+        argMaxIf(last, last_time, count > 0) AS last_,
         sum(bad) AS bad_,
         sum(late) AS late_,
         max(score) AS score_,
         sumMap(mapKeys(histogram), mapValues(histogram)) AS buckets_
     FROM {database}.windows_1d FINAL
     GROUP BY machine, sensor, start
+    HAVING count_ > 0
 );
 
 CREATE OR REPLACE VIEW {database}.latest AS

@@ -1,16 +1,16 @@
 //! Publishes alerts, each once: a transaction of the alerts and of the lane's alert position.
 //!
 //! The position is the committed offset of the group `<group>-alerts` of the lane's partition: alerts of
-//! records below it are in the topic already. A lane's producer has a transactional id of its own, so its new
-//! owner fences the old one. Readers use `isolation.level=read_committed`.
+//! records below it are in the topic already. It never falls: records that are folded again raise their
+//! alerts again. A lane's producer has a transactional id of its own, so its new owner fences the old one.
+//! Readers use `isolation.level=read_committed`.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use metrics::counter;
 use rdkafka::config::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::KafkaError;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerGroupMetadata};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
 use rdkafka::{Offset, TopicPartitionList};
 use serde::Serialize;
@@ -46,27 +46,43 @@ pub struct Alert {
     pub offset: i64,
 }
 
-/// The alerts' side of the flusher.
+/// The alerts of one lane, on their way out. It connects when there is something to publish.
 pub(crate) struct Alerts {
     kafka: KafkaSettings,
     topic: String,
     group: String,
-    lanes: HashMap<TopicPartition, Publisher>,
+    publisher: Option<Publisher>,
 }
 
 struct Publisher {
     producer: ThreadedProducer<rdkafka::producer::DefaultProducerContext>,
-    consumer: BaseConsumer,
-    /// Alerts of records below this are published.
-    position: i64,
+    group: ConsumerGroupMetadata,
+    published: Published,
+}
+
+/// How far a lane's alerts are published: those of records below this are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Published(i64);
+
+impl Published {
+    /// Drops the alerts that are published already.
+    fn keep_new(self, alerts: &mut Vec<Alert>) {
+        alerts.retain(|alert| alert.offset >= self.0);
+    }
+
+    /// With the alerts of records below `position` published, too. A lane that folds records again is behind
+    /// what was published before: that stays published.
+    fn and(self, position: i64) -> Self {
+        Self(self.0.max(position))
+    }
 }
 
 impl Alerts {
     pub(crate) fn new(kafka: KafkaSettings, topic: String, group: &str) -> Self {
-        Self { kafka, topic, group: format!("{group}-alerts"), lanes: HashMap::new() }
+        Self { kafka, topic, group: format!("{group}-alerts"), publisher: None }
     }
 
-    /// Publishes a lane's alerts of records below `position`, and drops those that are published already.
+    /// Publishes the lane's alerts of records below `position`, and drops those that are published already.
     pub(crate) async fn publish(
         &mut self,
         lane: &TopicPartition,
@@ -76,24 +92,20 @@ impl Alerts {
         if alerts.is_empty() {
             return Ok(());
         }
-        let publisher = match self.lanes.remove(lane) {
+        let mut publisher = match self.publisher.take() {
             Some(publisher) => publisher,
             None => self.connect(lane).await?,
         };
-        alerts.retain(|alert| alert.offset >= publisher.position);
+        publisher.published.keep_new(alerts);
         let (topic, lane_id, some) = (self.topic.clone(), lane.clone(), alerts.clone());
-        let published = tokio::task::spawn_blocking(move || {
-            let done = publisher.transaction(&topic, &lane_id, position, &some);
-            (publisher, done)
+        let publisher = blocking(move || -> Result<Publisher, KafkaError> {
+            let published = publisher.published.and(position);
+            publisher.transaction(&topic, &lane_id, published, &some)?;
+            publisher.published = published;
+            Ok(publisher)
         });
-        let (mut publisher, done) = match published.await {
-            Ok(done) => done,
-            Err(error) => std::panic::resume_unwind(error.into_panic()),
-        };
         // After an error the producer's state is not known: the next try connects anew, which settles it.
-        done?;
-        publisher.position = position;
-        self.lanes.insert(lane.clone(), publisher);
+        self.publisher = Some(publisher.await?);
         counter!("stillwell_alerts_total").increment(alerts.len() as u64);
         alerts.clear();
         Ok(())
@@ -112,28 +124,39 @@ impl Alerts {
         config.set("transactional.id", format!("{}-{}-{}", self.group, lane.topic, lane.partition));
         config.set("transaction.timeout.ms", "30000");
         let lane = lane.clone();
-        let connected = tokio::task::spawn_blocking(move || -> Result<Publisher, KafkaError> {
+        let connected = blocking(move || -> Result<Publisher, KafkaError> {
             let producer: ThreadedProducer<_> = config.create()?;
             // Ends what a former owner left open before its position is read.
             producer.init_transactions(WITHIN)?;
             let consumer: BaseConsumer = consumer.create()?;
-            let mut list = TopicPartitionList::new();
-            list.add_partition(&lane.topic, lane.partition);
-            let committed = consumer.committed_offsets(list, WITHIN)?;
-            let position = match committed
-                .elements()
-                .first()
-                .map(rdkafka::topic_partition_list::TopicPartitionListElem::offset)
-            {
-                Some(Offset::Offset(offset)) => offset,
-                _ => 0,
-            };
-            Ok(Publisher { producer, consumer, position })
+            let published = committed(&consumer, &lane)?;
+            let no_group = KafkaError::ConsumerCommit(RDKafkaErrorCode::UnknownGroup);
+            let group = consumer.group_metadata().ok_or(no_group)?;
+            Ok(Publisher { producer, group, published })
         });
-        match connected.await {
-            Ok(publisher) => Ok(publisher?),
-            Err(error) => std::panic::resume_unwind(error.into_panic()),
-        }
+        Ok(connected.await?)
+    }
+}
+
+/// Where the group's alert position of a lane stands; 0 where there is none.
+fn committed(consumer: &BaseConsumer, lane: &TopicPartition) -> Result<Published, KafkaError> {
+    let mut list = TopicPartitionList::new();
+    list.add_partition(&lane.topic, lane.partition);
+    let committed = consumer.committed_offsets(list, WITHIN)?;
+    let nothing = KafkaError::OffsetFetch(RDKafkaErrorCode::NoOffset);
+    let one = committed.find_partition(&lane.topic, lane.partition).ok_or(nothing)?;
+    one.error()?;
+    match one.offset() {
+        Offset::Offset(offset) => Ok(Published(offset)),
+        _ => Ok(Published(0)),
+    }
+}
+
+/// Does what waits for brokers where waiting is allowed.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
     }
 }
 
@@ -142,7 +165,7 @@ impl Publisher {
         &self,
         topic: &str,
         lane: &TopicPartition,
-        position: i64,
+        published: Published,
         alerts: &[Alert],
     ) -> Result<(), KafkaError> {
         if alerts.is_empty() {
@@ -156,10 +179,41 @@ impl Publisher {
             self.producer.send(record).map_err(|(error, _)| error)?;
         }
         let mut list = TopicPartitionList::new();
-        list.add_partition_offset(&lane.topic, lane.partition, Offset::Offset(position))?;
-        if let Some(group) = self.consumer.group_metadata() {
-            self.producer.send_offsets_to_transaction(&list, &group, WITHIN)?;
-        }
+        list.add_partition_offset(&lane.topic, lane.partition, Offset::Offset(published.0))?;
+        self.producer.send_offsets_to_transaction(&list, &self.group, WITHIN)?;
         self.producer.commit_transaction(WITHIN)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn alert(offset: i64) -> Alert {
+        Alert {
+            id: offset.to_string(),
+            machine: "press".into(),
+            time: String::new(),
+            sensors: Vec::new(),
+            score: 2.0,
+            threshold: 1.0,
+            model: String::new(),
+            topic: "t".into(),
+            partition: 0,
+            offset,
+        }
+    }
+
+    #[test]
+    fn alerts_that_are_raised_again_are_not_published_again_however_snapshots_cut_them() {
+        let mut published = Published(100);
+        let snapshots = [(50, vec![alert(40)]), (95, vec![alert(90)]), (130, vec![alert(99), alert(120)])];
+        let mut sent = Vec::new();
+        for (position, mut alerts) in snapshots {
+            published.keep_new(&mut alerts);
+            published = published.and(position);
+            sent.extend(alerts.iter().map(|alert| alert.offset));
+        }
+        assert_eq!((sent, published), (vec![120], Published(130)));
     }
 }

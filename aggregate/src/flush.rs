@@ -1,22 +1,29 @@
-//! Writes what all lanes have changed, about once a second, in one INSERT a table; and then, when all of it is
-//! stored, moves the lanes' positions.
+//! Writes what all lanes have changed, about once a second, in one INSERT a table; then sends out their alerts
+//! ([`outbox`]); and then, when all of it is out, moves the lanes' positions.
 //!
 //! **Invariant:** the position of a lane is stored after everything below it. A crash between the two only
 //! replays, and what is replayed is already in the rows, which know their version.
+//!
+//! Rows of all lanes are written together, so a store that is away holds all of them up. Alerts hold up
+//! nobody but their lane, and of that only what follows them: its scorers' states and its position.
 
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use metrics::{counter, gauge, histogram};
 use stillwell_schema::health::{Board, State};
 use stillwell_schema::{Clock, TopicPartition};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::alerts::{Alert, Alerts};
+use crate::alerts::Alert;
 use crate::client::Store;
 use crate::error::AggregateError;
 use crate::native::Block;
 use crate::snapshot::Part;
+
+mod outbox;
+
+pub(crate) use outbox::Outbox;
 
 /// Lanes that flush within this of each other share their INSERTs.
 const GATHER: Duration = Duration::from_millis(20);
@@ -63,10 +70,24 @@ pub struct Snapshot {
     pub stored: oneshot::Sender<()>,
 }
 
+/// What is to be done for a snapshot, in this order, with its alerts sent out in between.
+#[derive(Clone, Copy)]
+enum Step {
+    Rows,
+    Position,
+}
+
+/// Snapshots by the step that is next.
+#[derive(Default)]
+struct Batch {
+    fresh: Vec<Snapshot>,
+    sent: Vec<Snapshot>,
+}
+
 /// The one writer of a process.
 pub(crate) struct Flusher {
     pub(crate) store: Store,
-    pub(crate) alerts: Alerts,
+    pub(crate) outbox: Outbox,
     pub(crate) board: Board,
     pub(crate) clock: std::sync::Arc<dyn Clock>,
 }
@@ -74,42 +95,44 @@ pub(crate) struct Flusher {
 impl Flusher {
     /// Writes until the last lane is gone.
     pub(crate) async fn run(mut self, mut snapshots: mpsc::Receiver<Snapshot>) {
-        while let Some(first) = snapshots.recv().await {
-            let mut batch = vec![first];
-            let gather = tokio::time::sleep(GATHER);
-            tokio::pin!(gather);
-            loop {
-                tokio::select! {
-                    () = &mut gather => break,
-                    more = snapshots.recv() => match more {
-                        Some(snapshot) => batch.push(snapshot),
-                        None => break,
-                    },
-                }
-            }
+        while let Some(batch) = self.gather(&mut snapshots).await {
+            let began = Instant::now();
             self.write(batch).await;
+            histogram!("stillwell_flush_seconds").record(began.elapsed().as_secs_f64());
         }
     }
 
-    /// Writes a batch, however often it takes: rows are absolute, so a repetition changes nothing.
-    async fn write(&mut self, mut batch: Vec<Snapshot>) {
-        let began = Instant::now();
-        let mut wait = RETRY_MIN;
-        while let Err(error) = self.try_write(&mut batch).await {
-            let why = error.to_string();
-            if wait == RETRY_MIN {
-                tracing::warn!(error = why, "views wait");
-            }
-            counter!("stillwell_errors_total", "stage" => "aggregate", "kind" => "store").increment(1);
-            self.board.set("aggregate", State::Waiting, why);
-            tokio::time::sleep(wait).await;
-            wait = (wait * 2).min(RETRY_MAX);
-            // Lanes that are gone by now have their successors replay it.
-            batch.retain(|snapshot| !snapshot.stored.is_closed());
+    /// What there is to write; none when the lanes are gone.
+    async fn gather(&mut self, snapshots: &mut mpsc::Receiver<Snapshot>) -> Option<Batch> {
+        let mut batch = Batch::default();
+        tokio::select! {
+            first = snapshots.recv() => batch.fresh.push(first?),
+            sent = self.outbox.sent() => batch.sent.push(sent),
         }
-        self.board.set("aggregate", State::Ok, "");
-        histogram!("stillwell_flush_seconds").record(began.elapsed().as_secs_f64());
-        for snapshot in batch {
+        let gather = tokio::time::sleep(GATHER);
+        tokio::pin!(gather);
+        loop {
+            tokio::select! {
+                () = &mut gather => return Some(batch),
+                more = snapshots.recv() => match more {
+                    Some(snapshot) => batch.fresh.push(snapshot),
+                    None => return Some(batch),
+                },
+                sent = self.outbox.sent() => batch.sent.push(sent),
+            }
+        }
+    }
+
+    async fn write(&mut self, Batch { fresh, mut sent }: Batch) {
+        for mut snapshot in self.store(Step::Rows, fresh).await {
+            if snapshot.alerts.is_empty() {
+                sent.push(snapshot);
+            } else {
+                snapshot.parts.retain(|part| LAST.contains(&part.table));
+                self.outbox.send(snapshot);
+            }
+        }
+        for snapshot in self.store(Step::Position, sent).await {
             let (topic, partition) = (snapshot.lane.topic.to_string(), snapshot.lane.partition.to_string());
             #[allow(clippy::cast_precision_loss, reason = "gauges are floats; offsets stay below 2^53")]
             gauge!("stillwell_watermark_offset", "stage" => "aggregate", "topic" => topic, "partition" => partition,
@@ -120,39 +143,51 @@ impl Flusher {
         }
     }
 
-    async fn try_write(&mut self, batch: &mut [Snapshot]) -> Result<(), AggregateError> {
-        self.insert(ORDER, batch).await?;
-        for snapshot in batch.iter_mut() {
-            self.alerts.publish(&snapshot.lane, snapshot.position, &mut snapshot.alerts).await?;
+    /// Does a step, however often it takes: rows are absolute, so a repetition changes nothing. Lanes that are
+    /// gone meanwhile are left out; their successors replay it.
+    async fn store(&self, step: Step, mut batch: Vec<Snapshot>) -> Vec<Snapshot> {
+        let mut wait = RETRY_MIN;
+        while let Err(error) = self.try_store(step, &batch).await {
+            let why = error.to_string();
+            if wait == RETRY_MIN {
+                tracing::warn!(error = why, "views wait");
+            }
+            counter!("stillwell_errors_total", "stage" => "aggregate", "kind" => "store").increment(1);
+            self.board.set("aggregate", error.state(), why);
+            tokio::time::sleep(wait).await;
+            wait = (wait * 2).min(RETRY_MAX);
+            batch.retain(|snapshot| !snapshot.stored.is_closed());
         }
-        self.insert(LAST, batch).await?;
-        self.store.insert("positions", positions(batch, self.clock.now_us())).await
+        if wait > RETRY_MIN {
+            self.board.set("aggregate", State::Ok, "");
+        }
+        batch
+    }
+
+    async fn try_store(&self, step: Step, batch: &[Snapshot]) -> Result<(), AggregateError> {
+        match step {
+            _ if batch.is_empty() => Ok(()),
+            Step::Rows => self.insert(ORDER, batch).await,
+            Step::Position => {
+                self.insert(LAST, batch).await?;
+                self.store.insert("positions", [positions(batch, self.clock.now_us())]).await
+            }
+        }
     }
 
     async fn insert(&self, tables: &[&'static str], batch: &[Snapshot]) -> Result<(), AggregateError> {
         for table in tables {
             let parts = batch.iter().flat_map(|snapshot| &snapshot.parts).filter(|part| part.table == *table);
-            let (mut rows, mut blocks) = (0, Vec::new());
-            for part in parts {
-                rows += part.rows;
-                blocks.push(part.bytes.clone());
-            }
+            let (rows, blocks): (Vec<usize>, Vec<Bytes>) =
+                parts.map(|part| (part.rows, part.bytes.clone())).unzip();
+            let rows: usize = rows.into_iter().sum();
             if rows > 0 {
-                self.store.insert(table, joined(blocks)).await?;
+                self.store.insert(table, blocks).await?;
                 counter!("stillwell_flush_rows_total", "table" => *table).increment(rows as u64);
             }
         }
         Ok(())
     }
-}
-
-fn joined(mut blocks: Vec<Bytes>) -> Bytes {
-    if blocks.len() == 1 {
-        return blocks.swap_remove(0);
-    }
-    let mut all = BytesMut::with_capacity(blocks.iter().map(Bytes::len).sum());
-    blocks.iter().for_each(|block| all.extend_from_slice(block));
-    all.freeze()
 }
 
 fn positions(batch: &[Snapshot], now_us: i64) -> Bytes {

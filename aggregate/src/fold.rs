@@ -4,24 +4,42 @@
 //! readings by series and says which stored windows it touches that are not in memory; the caller brings
 //! those ([`LaneFold::insert`]); [`LaneFold::apply`] folds, series by series, in parallel.
 //!
-//! A series holds the windows from `known_from` on, or knows that they were never written: that is what lets
-//! a new window start without asking. Older windows are in memory only where late data touched them.
+//! What changed goes out as one snapshot at a time: [`LaneFold::take_dirty`] and [`LaneFold::sent`] hand it
+//! over, [`LaneFold::landed`] says that it is stored.
+//!
+//! **Invariant:** a window that is not in memory is stored as it was last in memory, or was never in use. So
+//! nothing leaves memory between `sent` and `landed`, nor while it holds changes that were not sent; and what
+//! is brought is never older than what was folded.
+//!
+//! A series knows which windows were never in use: those past every time that it has seen. That is what lets
+//! a new window start without asking. Times are of two kinds: an *early* reading, whose time is more than a
+//! day past its record's Kafka timestamp, comes from a clock that is wrong. It is folded into its own windows
+//! as any other; but what counts as late, as current and as the last reading is judged by the others.
+
+use std::ops::Add;
 
 use stillwell_schema::quality;
-use stillwell_source::chunk::RecordChunk;
+use stillwell_source::chunk::{RecordChunk, RecordRef};
 use stillwell_source::columns::ReadingColumns;
 use stillwell_source::series::{NameCode, SeriesTable};
 
-use crate::window::{WIDTHS_US, Window, start_of};
+use crate::window::{Fold, WIDTHS_US, Window, start_of};
 
 mod groups;
 mod series;
 
 pub use groups::Groups;
-pub use series::{Latest, SeriesState};
+pub use series::{Early, Latest, SeriesState};
 
 /// Series are shared out to threads in runs of at least so many.
 const SERIES_PER_TASK_MIN: usize = 128;
+
+/// A reading whose time is further past its record's Kafka timestamp is early. A day leaves room for clocks
+/// that tell local time.
+const EARLY_US: i64 = 86_400_000_000;
+
+/// Memory of a series' last reading on its way to the store.
+const LATEST_BYTES: usize = 256;
 
 /// A stored window that a chunk touches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,11 +59,16 @@ pub struct LaneFold {
     /// Series number by code of the lane's table: codes that differ in kind or unit alone share one.
     numbers: Vec<u32>,
     by_name: std::collections::HashMap<(NameCode, NameCode), u32, rustc_hash::FxBuildHasher>,
-    /// Series that changed since they were last written.
+    /// Series that changed since they were last sent.
     dirty: Vec<u32>,
+    /// Memory of what changed in them.
+    dirty_bytes: usize,
+    /// Series of the snapshot that is on its way.
+    flying: Vec<u32>,
     /// Readings folded in, in the lane's whole life.
     pub readings: u64,
-    /// Those that came when their 10 s window had ended.
+    /// Those that came when their 10 s window had ended. A reading that is replayed into a window that holds
+    /// it already is not counted again.
     pub late: u64,
 }
 
@@ -83,10 +106,10 @@ impl LaneFold {
         self.series.is_empty()
     }
 
-    /// How many series changed since they were last written.
+    /// Memory of what changed since it was last sent.
     #[must_use]
-    pub fn dirty(&self) -> usize {
-        self.dirty.len()
+    pub fn dirty_bytes(&self) -> usize {
+        self.dirty_bytes
     }
 
     /// Groups a chunk's readings by series, and says which stored windows are needed first, sorted.
@@ -101,7 +124,7 @@ impl LaneFold {
         for (number, rows) in groups.iter() {
             let state = &self.series[number as usize];
             let min = rows.iter().map(|&row| columns.time_us[row as usize]).min().unwrap_or(i64::MAX);
-            if state.knows_from(min) {
+            if state.knows_all_from(min) {
                 continue;
             }
             for &row in rows {
@@ -132,20 +155,22 @@ impl LaneFold {
         groups: &Groups,
         table: &SeriesTable,
     ) {
-        let offsets: Vec<i64> = chunk.records().map(|record| record.offset.0).collect();
-        let readings = Readings { columns, offsets: &offsets, table };
-        let late = apply(&mut self.series, 0, groups, 0..groups.len(), &readings);
+        let origins: Vec<Origin> = chunk.records().map(|record| Origin::of(&record)).collect();
+        let readings = Readings { columns, origins: &origins, table };
+        let tally = apply(&mut self.series, 0, groups, 0..groups.len(), &readings);
         for (number, _) in groups.iter() {
             self.mark(number);
         }
-        self.late += late;
+        self.dirty_bytes += tally.bytes;
+        self.late += tally.late;
         self.readings += columns.len() as u64;
     }
 
     /// Folds a score into the windows of a series that hold `time_us`; `offset` is that of the record which
     /// completed the scored row.
     pub fn score(&mut self, series: u32, time_us: i64, offset: i64, score: f32) {
-        if self.series[series as usize].score(time_us, offset, score) {
+        if let Some(bytes) = self.series[series as usize].score(time_us, offset, score) {
+            self.dirty_bytes += bytes;
             self.mark(series);
         }
     }
@@ -167,61 +192,141 @@ impl LaneFold {
         let state = &mut self.series[number as usize];
         if !std::mem::replace(&mut state.is_listed, true) {
             self.dirty.push(number);
+            self.dirty_bytes += LATEST_BYTES;
         }
     }
 
-    /// The series that changed, which are then no longer listed; the caller writes them.
+    /// The series that changed, which are then no longer listed; the caller encodes them, and hands them back
+    /// to [`LaneFold::sent`] before anything else is folded.
     pub fn take_dirty(&mut self) -> Vec<u32> {
         let dirty = std::mem::take(&mut self.dirty);
+        self.dirty_bytes = 0;
         for &number in &dirty {
             self.series[number as usize].is_listed = false;
         }
         dirty
     }
 
-    /// Marks what was written as clean, complete up to `version`, and lets windows go that only late data
-    /// can touch.
-    pub fn written(&mut self, series: &[u32], version: i64) {
-        for &number in series {
-            self.series[number as usize].written(version);
+    /// What these series hold is on its way to the store, complete up to `version`.
+    pub fn sent(&mut self, series: Vec<u32>, version: i64) {
+        debug_assert!(self.flying.is_empty(), "one snapshot at a time");
+        for &number in &series {
+            self.series[number as usize].sent(version);
         }
+        self.flying = series;
+    }
+
+    /// What was sent is stored: windows go that only late data can touch, unless they have changed since.
+    pub fn landed(&mut self) {
+        for number in std::mem::take(&mut self.flying) {
+            self.series[number as usize].evict();
+        }
+    }
+}
+
+/// What a record says of its readings.
+#[derive(Clone, Copy)]
+pub(crate) struct Origin {
+    offset: i64,
+    /// Readings of a later time are early.
+    early_after_us: i64,
+}
+
+impl Origin {
+    fn of(record: &RecordRef<'_>) -> Self {
+        // A broker that does not know says -1, a client that does not know 0: then nothing is early.
+        let is_known = record.timestamp_ms > 0;
+        let early_after_us = if is_known {
+            record.timestamp_ms.saturating_mul(1000).saturating_add(EARLY_US)
+        } else {
+            i64::MAX
+        };
+        Self { offset: record.offset.0, early_after_us }
     }
 }
 
 /// A chunk's readings.
 pub(crate) struct Readings<'a> {
     pub(crate) columns: &'a ReadingColumns,
-    /// Offset of each record of the chunk.
-    pub(crate) offsets: &'a [i64],
+    /// By record of the chunk.
+    pub(crate) origins: &'a [Origin],
     pub(crate) table: &'a SeriesTable,
 }
 
 impl Readings<'_> {
     pub(crate) fn offset(&self, row: usize) -> i64 {
-        self.offsets[self.columns.record[row] as usize]
+        self.origins[self.columns.record[row] as usize].offset
     }
 
-    pub(crate) fn is_bad(&self, row: usize) -> bool {
+    pub(crate) fn is_early(&self, row: usize) -> bool {
+        self.columns.time_us[row] > self.origins[self.columns.record[row] as usize].early_after_us
+    }
+
+    fn is_bad(&self, row: usize) -> bool {
         quality::is_bad(self.columns.quality[row])
+    }
+
+    /// Whether a window holds anything of it: a string state of good quality leaves nothing.
+    pub(crate) fn counts(&self, row: usize) -> bool {
+        self.columns.has_value[row] || self.is_bad(row)
+    }
+
+    /// Folds a reading in.
+    #[inline]
+    pub(crate) fn fold(&self, row: usize, fold: &mut Fold) {
+        if self.columns.has_value[row] {
+            fold.add(self.columns.time_us[row], self.columns.value[row], self.is_bad(row));
+        } else {
+            fold.add_valueless(self.is_bad(row));
+        }
+    }
+
+    /// A reading as its series' last.
+    pub(crate) fn latest(&self, row: usize, score: Option<f32>) -> Latest {
+        let columns = self.columns;
+        let number = u32::try_from(row).unwrap_or(u32::MAX);
+        let text = columns.text.binary_search_by_key(&number, |cell| cell.row).ok().map(|at| {
+            let cell = columns.text[at];
+            columns.text_bytes[cell.start as usize..cell.end as usize].to_owned()
+        });
+        let value = columns.has_value[row].then_some(columns.value[row]);
+        Latest { time_us: columns.time_us[row], value, text, quality: columns.quality[row], score }
+    }
+}
+
+/// What folding has come to.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Tally {
+    /// Late readings.
+    pub(crate) late: u64,
+    /// Memory by which what is to be written has grown.
+    pub(crate) bytes: usize,
+}
+
+impl Add for Tally {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self { late: self.late + other.late, bytes: self.bytes + other.bytes }
     }
 }
 
 /// Folds the groups of `range`, halving it over the threads of the pool; `states` starts at series number
-/// `base`. Gives the number of late readings.
+/// `base`.
 fn apply(
     states: &mut [SeriesState],
     base: usize,
     groups: &Groups,
     range: std::ops::Range<usize>,
     readings: &Readings<'_>,
-) -> u64 {
+) -> Tally {
     if range.len() <= SERIES_PER_TASK_MIN {
         return range
             .map(|group| {
                 let (number, rows) = groups.get(group);
                 states[number as usize - base].apply(rows, readings)
             })
-            .sum();
+            .fold(Tally::default(), Tally::add);
     }
     let middle = range.start + range.len() / 2;
     let cut = groups.get(middle).0 as usize;

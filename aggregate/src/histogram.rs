@@ -75,6 +75,12 @@ impl Histogram {
         self.buckets.clear();
     }
 
+    /// Bytes of memory held.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        self.buckets.capacity() * size_of::<(i32, u64)>()
+    }
+
     /// Keys and counts, by value.
     #[must_use]
     pub fn buckets(&self) -> &[(i32, u64)] {

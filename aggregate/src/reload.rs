@@ -1,5 +1,7 @@
 //! What is read back from ClickHouse: where a lane stands, its series' last readings, and single windows that
 //! late data touches.
+//!
+//! In every statement the placeholder of the database comes before the first value ([`Store::rows`]).
 
 use std::collections::HashMap;
 
@@ -10,9 +12,13 @@ use stillwell_source::series::SeriesTable;
 
 use crate::client::{Store, quote};
 use crate::error::AggregateError;
-use crate::fold::{LaneFold, Latest, Missing};
+use crate::fold::{Early, LaneFold, Latest, Missing};
 use crate::histogram::Histogram;
 use crate::window::{Fold, TABLES, Window};
+
+/// Windows that one statement names: a server reads so many keys at once whatever its limits on a statement's
+/// length, on its syntax tree (`max_ast_elements`), and on memory.
+const WINDOWS_PER_STATEMENT_MAX: usize = 4096;
 
 /// Where a lane stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Row, Deserialize)]
@@ -36,6 +42,8 @@ struct LatestRow {
     text: Option<String>,
     quality: u32,
     score: Option<f64>,
+    early_from: Option<i64>,
+    early_until: Option<i64>,
 }
 
 #[derive(Row, Deserialize)]
@@ -46,7 +54,7 @@ struct WindowRow {
     version: i64,
     count: u64,
     sum: f64,
-    sum_squares: f64,
+    m2: f64,
     min: f64,
     max: f64,
     first: f64,
@@ -79,7 +87,7 @@ pub(crate) async fn series(
     table: &mut SeriesTable,
 ) -> Result<(), AggregateError> {
     let sql = format!(
-        "SELECT machine, sensor, kind, unit, time, value, text, quality, score FROM {{database}}.latest_rows FINAL WHERE {}",
+        "SELECT machine, sensor, kind, unit, time, value, text, quality, score, early_from, early_until FROM {{database}}.latest_rows FINAL WHERE {}",
         is(lane)
     );
     for row in store.rows::<LatestRow>(&sql).await? {
@@ -91,13 +99,19 @@ pub(crate) async fn series(
         let score = row.score.map(|score| score as f32);
         let latest =
             Latest { time_us: row.time, value: row.value, text: row.text, quality: row.quality, score };
-        fold.series_mut(number).restore(kind, unit, latest);
+        let early = row.early_from.zip(row.early_until);
+        let early = early.map(|(from_us, until_us)| Early { from_us, until_us });
+        fold.series_mut(number).restore(kind, unit, latest, early);
     }
     Ok(())
 }
 
-/// Brings the windows that a chunk touches, one statement for each width, and puts an empty one where none is
-/// stored.
+/// What is missing, cut into parts that one statement can bring; it is sorted.
+pub(crate) fn statements(missing: &[Missing]) -> impl Iterator<Item = &[Missing]> {
+    missing.chunk_by(|a, b| a.width == b.width).flat_map(|some| some.chunks(WINDOWS_PER_STATEMENT_MAX))
+}
+
+/// Brings windows of one width, [`statements`] cuts them, and puts an empty one where none is stored.
 pub(crate) async fn windows(
     store: &Store,
     lane: &TopicPartition,
@@ -105,54 +119,43 @@ pub(crate) async fn windows(
     fold: &mut LaneFold,
     table: &SeriesTable,
 ) -> Result<(), AggregateError> {
-    for some in missing.chunk_by(|a, b| a.width == b.width) {
-        let width = some[0].width;
-        let mut found = HashMap::new();
-        for row in store.rows::<WindowRow>(&select(width, lane, some, fold, table)).await? {
-            found.insert((row.machine.clone(), row.sensor.clone(), row.start), window(row));
-        }
-        for wanted in some {
-            let state = fold.series(wanted.series);
-            let (machine, sensor) =
-                (table.name(state.machine).to_owned(), table.name(state.sensor).to_owned());
-            let stored = found.remove(&(machine, sensor, wanted.start_us));
-            let empty = || Window { start_us: wanted.start_us, ..Window::default() };
-            fold.insert(wanted.series, width, stored.unwrap_or_else(empty));
-        }
+    let Some(&Missing { width, .. }) = missing.first() else { return Ok(()) };
+    let mut found = HashMap::new();
+    for row in store.rows::<WindowRow>(&select(lane, missing, fold, table)).await? {
+        found.insert((row.machine.clone(), row.sensor.clone(), row.start), window(row));
+    }
+    for &Missing { series, start_us, .. } in missing {
+        let state = fold.series(series);
+        let (machine, sensor) = (table.name(state.machine).to_owned(), table.name(state.sensor).to_owned());
+        let stored = found.remove(&(machine, sensor, start_us));
+        let window = stored.unwrap_or_else(|| Window { start_us, ..Window::default() });
+        fold.insert(series, width, window);
     }
     Ok(())
 }
 
-/// All windows of the wanted machines and starts: a little more than what is wanted, by a short statement.
-fn select(
-    width: usize,
-    lane: &TopicPartition,
-    wanted: &[Missing],
-    fold: &LaneFold,
-    table: &SeriesTable,
-) -> String {
-    let mut starts: Vec<i64> = wanted.iter().map(|missing| missing.start_us).collect();
-    let mut machines: Vec<u32> = wanted.iter().map(|missing| fold.series(missing.series).machine).collect();
-    starts.sort_unstable();
-    starts.dedup();
-    machines.sort_unstable();
-    machines.dedup();
-    let machines: Vec<String> = machines.into_iter().map(|machine| quote(table.name(machine))).collect();
-    let starts: Vec<String> =
-        starts.into_iter().map(|start| format!("fromUnixTimestamp64Micro({start}, 'UTC')")).collect();
+/// These windows of one width. Each is named by its whole key, so that no others are read; the bounds of time
+/// leave the other months' parts alone. The keys are literals, which the parser takes as one.
+fn select(lane: &TopicPartition, wanted: &[Missing], fold: &LaneFold, table: &SeriesTable) -> String {
+    let starts = || wanted.iter().map(|missing| missing.start_us);
+    let (from, until) = (starts().min().unwrap_or_default(), starts().max().unwrap_or_default());
+    let key = |&Missing { series, start_us, .. }: &Missing| {
+        let state = fold.series(series);
+        format!("({}, {}, {start_us})", quote(table.name(state.machine)), quote(table.name(state.sensor)))
+    };
+    let keys: Vec<String> = wanted.iter().map(key).collect();
     format!(
-        "SELECT machine, sensor, start, version, count, sum, sum_squares, min, max, first, first_time, last, last_time, area_last, area_linear, disordered, bad, late, score, histogram FROM {{database}}.{} FINAL WHERE {} AND machine IN ({}) AND start IN ({})",
-        TABLES[width],
+        "SELECT machine, sensor, start, version, count, sum, m2, min, max, first, first_time, last, last_time, area_last, area_linear, disordered, bad, late, score, histogram FROM {{database}}.{} FINAL WHERE {} AND start BETWEEN fromUnixTimestamp64Micro({from}, 'UTC') AND fromUnixTimestamp64Micro({until}, 'UTC') AND (machine, sensor, toUnixTimestamp64Micro(start)) IN ({})",
+        TABLES[wanted.first().map_or(0, |missing| missing.width)],
         is(lane),
-        machines.join(", "),
-        starts.join(", ")
+        keys.join(", ")
     )
 }
 
 fn window(row: WindowRow) -> Window {
     let mut fold = Fold {
         count: row.count,
-        sum_squares: row.sum_squares,
+        m2: row.m2,
         min: row.min,
         max: row.max,
         first: row.first,
@@ -169,10 +172,38 @@ fn window(row: WindowRow) -> Window {
         ..Fold::default()
     };
     fold.set_sum(row.sum);
+    if fold.count == 0 {
+        let never = Fold::default();
+        (fold.first_time, fold.last_time) = (never.first_time, never.last_time);
+    }
     Window { start_us: row.start, version: row.version, dirty: false, fold }
 }
 
 /// The condition for a lane's rows.
 pub(crate) fn is(lane: &TopicPartition) -> String {
     format!("topic = {} AND partition = {}", quote(&lane.topic), lane.partition)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statements_are_bounded_and_name_whole_keys() {
+        let (mut table, mut fold) = (SeriesTable::default(), LaneFold::default());
+        let (machine, sensor) = (table.intern_name("o'{database}"), table.intern_name("s"));
+        let series = fold.series_of(machine, sensor);
+        let missing: Vec<Missing> = (0..2)
+            .flat_map(|width| (0..10_000).map(move |start_us| Missing { width, series, start_us }))
+            .collect();
+        let parts: Vec<&[Missing]> = statements(&missing).collect();
+        assert_eq!(parts.concat(), missing);
+        for part in parts {
+            assert!(part.len() <= WINDOWS_PER_STATEMENT_MAX);
+            assert!(part.iter().all(|one| one.width == part[0].width));
+        }
+        let sql = select(&TopicPartition::new("t", 3), &missing[1..2], &fold, &table);
+        assert!(sql.ends_with(r"IN (('o\'{database}', 's', 1))"), "{sql}");
+        assert!(sql.contains("FROM {database}.windows_10s FINAL"), "{sql}");
+    }
 }

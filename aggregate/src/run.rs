@@ -10,13 +10,12 @@ use stillwell_source::consumer::{self, ConsumerSettings};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::alerts::Alerts;
 use crate::client::Store;
 use crate::error::AggregateError;
-use crate::flush::{Flusher, SNAPSHOTS_MAX};
+use crate::flush::{Flusher, Outbox, SNAPSHOTS_MAX};
 use crate::scoring::Scorer;
 use crate::settings::AggregateSettings;
-use crate::stage::Aggregate;
+use crate::stage::{Aggregate, Room};
 
 /// Enough for one pass over the caches' worth of readings, little enough to be prompt.
 const CHUNK_BYTES: usize = 1 << 20;
@@ -35,9 +34,10 @@ pub async fn run(
 ) -> Result<(), AggregateError> {
     let store = Store::new(&settings.clickhouse);
     let (snapshots, waiting) = mpsc::channel(SNAPSHOTS_MAX);
-    let alerts = Alerts::new(settings.kafka.clone(), settings.alerts_topic, &settings.group);
-    let flusher = Flusher { store: store.clone(), alerts, board: board.clone(), clock: Arc::clone(&clock) };
-    let flusher = tokio::spawn(flusher.run(waiting));
+    let outbox =
+        Outbox::new(settings.kafka.clone(), settings.alerts_topic, settings.group.clone(), board.clone());
+    let flusher = Flusher { store: store.clone(), outbox, board: board.clone(), clock: Arc::clone(&clock) };
+    let mut flusher = tokio::spawn(flusher.run(waiting));
     let aggregate = Aggregate {
         store,
         topics: settings.topics.clone(),
@@ -45,6 +45,7 @@ pub async fn run(
         snapshots,
         flush_interval: settings.flush_interval,
         board: board.clone(),
+        room: Room::default(),
     };
     let consumer = ConsumerSettings {
         kafka: settings.kafka,
@@ -57,9 +58,20 @@ pub async fn run(
     };
     board.set("aggregate", State::Ok, "");
     let budget = Budget::new(settings.memory_bytes);
-    consumer::run(consumer, Arc::new(aggregate), budget, clock, stop).await?;
+    let stop = stop.child_token();
+    let consumer = consumer::run(consumer, Arc::new(aggregate), budget, clock, stop.clone());
+    tokio::pin!(consumer);
+    let ended = tokio::select! {
+        ended = &mut consumer => ended.map_err(AggregateError::from),
+        // It ends by itself only after the lanes; else no lane can store anything any more.
+        written = &mut flusher => {
+            stop.cancel();
+            let ended = consumer.await.map_err(AggregateError::from);
+            written.map_err(|_| AggregateError::Stopped).and(ended)
+        }
+    };
     // The lanes are gone, and with them the flusher's queue.
     flusher.abort();
     board.remove("aggregate");
-    Ok(())
+    ended
 }

@@ -1,8 +1,8 @@
 //! Scores rows of machines, in the order of the log.
 //!
-//! Readings become [`rows`]; a [`machine`]'s first rows commission it, then train its model ([`trainer`]), and
-//! from then on each row is scored; scores above the threshold become an [`event`]; [`stored`] keeps all of it
-//! at the lane's position.
+//! Readings become [`rows`]. A [`machine`]'s first rows are its [`commissioning`] and train its model
+//! ([`trainer`]); from then on each row is scored, and scores above the threshold become an [`event`].
+//! [`stored`] keeps all of it at the lane's position, and [`restore`] brings it back.
 //!
 //! **Invariant:** what a machine does with a record depends on the records before it and on nothing else: not
 //! on how they come in chunks, not on how long training takes, not on restarts. So the same log gives the
@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use metrics::counter;
 use rustc_hash::FxHashMap;
+use stillwell_models::features::is_value;
 use stillwell_schema::{Clock, TopicPartition, quality};
 use stillwell_source::chunk::RecordChunk;
 use stillwell_source::columns::ReadingColumns;
@@ -24,8 +25,10 @@ use crate::fold::{LaneFold, Missing};
 use crate::settings::ScoringSettings;
 use crate::snapshot::Part;
 
+mod commissioning;
 mod event;
 mod machine;
+mod restore;
 mod rows;
 mod stored;
 mod trainer;
@@ -33,6 +36,9 @@ mod trainer;
 use machine::{Machine, Place, Surroundings};
 use rows::Cell;
 use trainer::Trainer;
+
+/// A reading whose time is so much after its record's Kafka timestamp has no part in rows: a clock was wrong.
+const FUTURE_US: i64 = 24 * 3_600_000_000;
 
 /// What all lanes share.
 pub(crate) struct Scorer {
@@ -54,7 +60,7 @@ impl Scorer {
         table: &mut SeriesTable,
     ) -> Result<LaneScoring, AggregateError> {
         let stored = if self.settings.enabled {
-            stored::load(store, lane, &self.settings, table).await?
+            restore::load(store, lane, &self.settings, table).await?
         } else {
             Vec::new()
         };
@@ -115,27 +121,33 @@ impl LaneScoring {
             return;
         }
         self.know(table);
-        let offsets: Vec<i64> = chunk.records().map(|record| record.offset.0).collect();
+        let records: Vec<(i64, i64)> =
+            chunk.records().map(|record| (record.offset.0, latest_us(record.timestamp_ms))).collect();
         let mut row = 0;
         while row < columns.len() {
             let record = columns.record[row];
             let count = columns.record[row..].iter().take_while(|&&other| other == record).count();
-            self.record(lane, offsets[record as usize], row..row + count, columns, table);
+            let (offset, latest_us) = records[record as usize];
+            self.sort(row..row + count, columns, latest_us, table);
+            self.record(lane, offset, table);
             row += count;
         }
-        let mut scored = 0;
+        let (mut scored, mut too_late) = (0, 0);
         for machine in &mut self.machines {
+            too_late += std::mem::take(&mut machine.assembly.too_late);
             scored += machine.score(lane, table, fold, &mut self.alerts);
         }
         counter!("stillwell_scored_rows_total").increment(scored);
+        counter!("stillwell_unscored_readings_total", "why" => "late").increment(too_late);
     }
 
     /// Gives every series of the table a place.
     fn know(&mut self, table: &SeriesTable) {
         for series in &table.all()[self.places.len()..] {
             let machines = &mut self.machines;
+            let settings = &self.settings;
             let number = *self.by_name.entry(series.machine).or_insert_with(|| {
-                machines.push(Machine::new(series.machine));
+                machines.push(Machine::new(series.machine, settings));
                 machines.len() - 1
             });
             self.places.push((u32::try_from(number).unwrap_or(u32::MAX), Place::Unknown));
@@ -143,39 +155,52 @@ impl LaneScoring {
         self.cells.resize_with(self.machines.len(), Vec::new);
     }
 
-    /// Takes one record's readings.
-    fn record(
+    /// Sorts a record's readings by machine; those after `latest_us` have no part in rows.
+    fn sort(
         &mut self,
-        lane: &TopicPartition,
-        offset: i64,
         rows: std::ops::Range<usize>,
         columns: &ReadingColumns,
+        latest_us: i64,
         table: &SeriesTable,
     ) {
-        let interval_us = i64::try_from(self.settings.row_interval.as_micros()).unwrap_or(i64::MAX).max(1);
+        let mut future = 0;
         for row in rows {
             if !columns.has_value[row] || quality::is_bad(columns.quality[row]) {
+                continue;
+            }
+            #[allow(clippy::cast_possible_truncation, reason = "networks compute in f32")]
+            let value = columns.value[row] as f32;
+            let time_us = columns.time_us[row];
+            if !is_value(value) {
+                continue;
+            }
+            if time_us > latest_us {
+                future += 1;
                 continue;
             }
             let code = columns.series[row] as usize;
             let (number, place) = &mut self.places[code];
             let machine = &mut self.machines[*number as usize];
             if *place == Place::Unknown {
-                *place = machine.place(table.all()[code].sensor);
+                *place = machine.place(table.all()[code].sensor, table);
             }
             let Place::Column(column) = *place else { continue };
             let cells = &mut self.cells[*number as usize];
             if cells.is_empty() {
                 self.touched.push(*number);
             }
-            #[allow(clippy::cast_possible_truncation, reason = "networks compute in f32")]
-            let value = columns.value[row] as f32;
-            let time_us = columns.time_us[row];
-            cells.push(Cell { bucket: time_us.div_euclid(interval_us), column, value, time_us });
+            cells.push(Cell { bucket: time_us.div_euclid(machine.interval_us), column, value, time_us });
         }
-        let Self { settings, trainer, clock, .. } = &*self;
-        let (settings, trainer, clock) = (*settings, Arc::clone(trainer), Arc::clone(clock));
-        let around = Surroundings { lane, settings: &settings, trainer: &trainer, clock: &*clock, table };
+        if future > 0 {
+            counter!("stillwell_unscored_readings_total", "why" => "future").increment(future);
+        }
+    }
+
+    /// Gives the machines of a record their readings of it.
+    fn record(&mut self, lane: &TopicPartition, offset: i64, table: &SeriesTable) {
+        let Self { trainer, clock, .. } = &*self;
+        let (trainer, clock) = (Arc::clone(trainer), Arc::clone(clock));
+        let around = Surroundings { lane, trainer: &trainer, clock: &*clock, table };
         for number in std::mem::take(&mut self.touched) {
             let mut cells = std::mem::take(&mut self.cells[number as usize]);
             if self.machines[number as usize].record(offset, &mut cells, &around) {
@@ -201,6 +226,12 @@ impl LaneScoring {
         stored::snapshot(lane, position, &mut self.machines, table, parts);
         std::mem::take(&mut self.alerts)
     }
+}
+
+/// The latest time that a reading of a record with this Kafka timestamp may have. A broker that does not know
+/// it says -1, a client that does not know it 0: then there is no bound.
+fn latest_us(timestamp_ms: i64) -> i64 {
+    if timestamp_ms <= 0 { i64::MAX } else { timestamp_ms.saturating_mul(1000).saturating_add(FUTURE_US) }
 }
 
 #[cfg(test)]

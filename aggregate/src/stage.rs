@@ -20,13 +20,16 @@ use tokio::time::Instant;
 use crate::client::Store;
 use crate::error::AggregateError;
 use crate::flush::Snapshot;
-use crate::fold::LaneFold;
+use crate::fold::{LaneFold, Missing};
 use crate::reload;
 use crate::scoring::{LaneScoring, Scorer};
 use crate::snapshot;
 
-/// Series that may wait for being written before a lane stops taking chunks: about 100,000 rows.
-const DIRTY_MAX: usize = 20_000;
+mod room;
+
+pub(crate) use room::Room;
+use room::Share;
+
 /// Between two tries of reading back.
 const RETRY: Duration = Duration::from_millis(500);
 /// How long an orderly stop waits for ClickHouse. What is then not stored is folded again at the next start.
@@ -40,6 +43,7 @@ pub(crate) struct Aggregate {
     pub(crate) snapshots: mpsc::Sender<Snapshot>,
     pub(crate) flush_interval: Duration,
     pub(crate) board: Board,
+    pub(crate) room: Room,
 }
 
 /// What a lane's CPU work needs; it moves to a compute thread and back.
@@ -61,6 +65,7 @@ struct LaneTask<'a> {
     /// What is not in a snapshot yet.
     changed: bool,
     due: Instant,
+    share: Share,
 }
 
 impl Stage for Aggregate {
@@ -71,7 +76,7 @@ impl Stage for Aggregate {
     }
 
     async fn run(&self, lane: Lane) -> Result<LaneEnd, AggregateError> {
-        let part = format!("aggregate/{}", lane.id);
+        let part = part(&lane.id);
         let done = self.run_lane(lane).await;
         if done.is_ok() {
             self.board.remove(&part);
@@ -84,25 +89,36 @@ impl Aggregate {
     async fn run_lane(&self, lane: Lane) -> Result<LaneEnd, AggregateError> {
         let topic = self.topics.iter().find(|topic| *topic.name == *lane.id.topic);
         let topic = topic.ok_or_else(|| AggregateError::UnknownTopic(lane.id.topic.to_string()))?;
+        let stored = reload::position(&self.store, &lane.id).await?;
+        if stored.is_some_and(|stored| stored.position != lane.start.0) {
+            // Another owner has moved on since this lane's position was asked for.
+            return Ok(LaneEnd::Restart);
+        }
         let mut table = SeriesTable::default();
         let mut fold = LaneFold::default();
-        if let Some(stored) = reload::position(&self.store, &lane.id).await? {
-            if stored.position != lane.start.0 {
-                // Another owner has moved on since this lane's position was asked for.
-                return Ok(LaneEnd::Restart);
-            }
+        // What is written first is read last: states are never ahead of the windows that go with them.
+        let scoring = self.scorer.open(&self.store, &lane.id, &mut table).await?;
+        if let Some(stored) = stored {
             (fold.readings, fold.late) = (stored.readings, stored.late);
             reload::series(&self.store, &lane.id, &mut fold, &mut table).await?;
         }
-        let scoring = self.scorer.open(&self.store, &lane.id, &mut table).await?;
         let wanted = scoring.wanted(&mut fold);
-        reload::windows(&self.store, &lane.id, &wanted, &mut fold, &table).await?;
-        let decoder = decoder_for(topic.time_unit);
-        let position = lane.start.0;
-        let work = Some(Box::new(Work { decoder, table, fold, scoring }));
-        let due = Instant::now() + self.flush_interval;
-        self.board.set(&format!("aggregate/{}", lane.id), State::Ok, "");
-        LaneTask { shared: self, lane, work, position, flight: None, changed: false, due }.run().await
+        for some in reload::statements(&wanted) {
+            reload::windows(&self.store, &lane.id, some, &mut fold, &table).await?;
+        }
+        let work = Work { decoder: decoder_for(topic.time_unit), table, fold, scoring };
+        self.board.set(&part(&lane.id), State::Ok, "");
+        let task = LaneTask {
+            shared: self,
+            position: lane.start.0,
+            lane,
+            work: Some(Box::new(work)),
+            flight: None,
+            changed: false,
+            due: Instant::now() + self.flush_interval,
+            share: self.room.enter(),
+        };
+        task.run().await
     }
 }
 
@@ -110,7 +126,8 @@ impl LaneTask<'_> {
     async fn run(mut self) -> Result<LaneEnd, AggregateError> {
         let revoked = self.lane.revoked.clone();
         loop {
-            let full = self.work.as_ref().is_some_and(|work| work.fold.dirty() >= DIRTY_MAX);
+            let room = self.share.bytes_max();
+            let full = self.work.as_ref().is_some_and(|work| work.fold.dirty_bytes() >= room);
             if full && self.flight.is_none() {
                 self.launch().await?;
                 continue;
@@ -119,7 +136,7 @@ impl LaneTask<'_> {
             tokio::select! {
                 biased;
                 () = revoked.cancelled() => return Ok(LaneEnd::Done),
-                stored = landed(&mut self.flight) => self.land(stored)?,
+                stored = landed(&mut self.flight) => self.land(stored).await?,
                 () = tokio::time::sleep_until(self.due), if is_due => self.launch().await?,
                 chunk = self.lane.chunks.recv(), if !full => match chunk {
                     Some(chunk) => self.fold(chunk).await?,
@@ -140,8 +157,9 @@ impl LaneTask<'_> {
             (work, chunk, decoded, groups, missing)
         })
         .await;
-        if !missing.is_empty() {
-            self.bring(&missing, &mut work).await;
+        if !self.bring(&missing, &mut work).await {
+            // Revoked: what was folded of this lane is of no use any more.
+            return Ok(());
         }
         let lane = self.lane.id.clone();
         let (work, readings) = compute(move || {
@@ -159,15 +177,24 @@ impl LaneTask<'_> {
         Ok(())
     }
 
-    /// Reads back what late data touches, for as long as it takes: the lane cannot go on without.
-    async fn bring(&self, missing: &[crate::fold::Missing], work: &mut Work) {
-        let part = format!("aggregate/{}", self.lane.id);
-        let (store, id) = (&self.shared.store, &self.lane.id);
-        while let Err(error) = reload::windows(store, id, missing, &mut work.fold, &work.table).await {
-            self.shared.board.set(&part, State::Waiting, error.to_string());
-            tokio::time::sleep(RETRY).await;
-        }
-        self.shared.board.set(&part, State::Ok, "");
+    /// Reads back what late data touches, for as long as it takes: the lane cannot go on without. False where
+    /// the lane is revoked meanwhile.
+    async fn bring(&self, missing: &[Missing], work: &mut Work) -> bool {
+        let (store, id, board) = (&self.shared.store, &self.lane.id, &self.shared.board);
+        let bring = async {
+            let mut waited = false;
+            for some in reload::statements(missing) {
+                while let Err(error) = reload::windows(store, id, some, &mut work.fold, &work.table).await {
+                    board.set(&part(id), error.state(), error.to_string());
+                    waited = true;
+                    tokio::time::sleep(RETRY).await;
+                }
+            }
+            if waited {
+                board.set(&part(id), State::Ok, "");
+            }
+        };
+        self.lane.revoked.run_until_cancelled(bring).await.is_some()
     }
 
     /// Hands what changed to the flusher.
@@ -200,9 +227,16 @@ impl LaneTask<'_> {
         Ok(())
     }
 
-    fn land(&mut self, stored: Result<i64, AggregateError>) -> Result<(), AggregateError> {
+    /// The snapshot on its way is stored: what it held may leave memory.
+    async fn land(&mut self, stored: Result<i64, AggregateError>) -> Result<(), AggregateError> {
         self.flight = None;
         self.lane.display.durable(Offset(stored?));
+        let Some(mut work) = self.work.take() else { return Err(AggregateError::Stopped) };
+        let landed = compute(move || {
+            work.fold.landed();
+            work
+        });
+        self.work = Some(landed.await);
         Ok(())
     }
 
@@ -214,12 +248,17 @@ impl LaneTask<'_> {
                     self.launch().await?;
                 }
                 let stored = landed(&mut self.flight).await;
-                self.land(stored)?;
+                self.land(stored).await?;
             }
             Ok(LaneEnd::Done)
         };
         tokio::time::timeout(STOP_WAIT, settle).await.unwrap_or(Ok(LaneEnd::Done))
     }
+}
+
+/// Its name on the board.
+fn part(lane: &TopicPartition) -> String {
+    format!("aggregate/{lane}")
 }
 
 /// The position that is stored; never, where no snapshot is on its way.

@@ -26,8 +26,9 @@ pub struct Fold {
     pub(crate) sum: f64,
     /// What the sum has lost to rounding (Neumaier 1974).
     pub(crate) sum_rest: f64,
-    /// Sum of squares.
-    pub sum_squares: f64,
+    /// Sum of the squared deviations from the mean, M₂ of Welford (1962). The sum of squares itself would
+    /// lose the deviations of values that are far from zero.
+    pub m2: f64,
     /// Smallest value.
     pub min: f64,
     /// Largest value.
@@ -46,9 +47,9 @@ pub struct Fold {
     pub area_linear: f64,
     /// Readings that came after a later one of the window; areas are exact while this is 0.
     pub disordered: u64,
-    /// Readings of bad quality.
+    /// Readings of bad quality, with a value or without.
     pub bad: u64,
-    /// Readings that came when the window had ended.
+    /// Readings with a value or of bad quality that came when the window had ended.
     pub late: u64,
     /// Largest score, [`NO_SCORE`] without.
     pub score: f32,
@@ -62,7 +63,7 @@ impl Default for Fold {
             count: 0,
             sum: 0.0,
             sum_rest: 0.0,
-            sum_squares: 0.0,
+            m2: 0.0,
             min: f64::INFINITY,
             max: f64::NEG_INFINITY,
             first: 0.0,
@@ -95,15 +96,26 @@ impl Fold {
     /// Whether nothing was folded in.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.count == 0
+        self.count == 0 && self.bad == 0
+    }
+
+    /// Mean of the values; there must be one.
+    #[allow(clippy::cast_precision_loss, reason = "counts stay below 2^53")]
+    fn mean(&self) -> f64 {
+        self.sum() / self.count as f64
+    }
+
+    /// Folds in one reading that has no value.
+    pub fn add_valueless(&mut self, is_bad: bool) {
+        self.bad += u64::from(is_bad);
     }
 
     /// Folds one reading in.
     #[inline]
     pub fn add(&mut self, time_us: i64, value: f64, is_bad: bool) {
+        self.add_deviation(1, value, 0.0);
         self.add_sum(value);
         self.count += 1;
-        self.sum_squares += value * value;
         self.min = self.min.min(value);
         self.max = self.max.max(value);
         self.bad += u64::from(is_bad);
@@ -123,22 +135,20 @@ impl Fold {
 
     /// Folds in what came after, in the order of arrival.
     pub fn merge(&mut self, later: &Self) {
-        if later.is_empty() {
-            self.late += later.late;
-            self.score = self.score.max(later.score);
-            return;
-        }
-        self.add_sum(later.sum);
-        self.sum_rest += later.sum_rest;
-        self.sum_squares += later.sum_squares;
-        self.min = self.min.min(later.min);
-        self.max = self.max.max(later.max);
         self.bad += later.bad;
         self.late += later.late;
         self.score = self.score.max(later.score);
+        if later.count == 0 {
+            return;
+        }
+        self.add_deviation(later.count, later.mean(), later.m2);
+        self.add_sum(later.sum);
+        self.sum_rest += later.sum_rest;
+        self.min = self.min.min(later.min);
+        self.max = self.max.max(later.max);
         self.histogram.merge(&later.histogram);
         self.disordered += later.disordered;
-        if self.is_empty() {
+        if self.count == 0 {
             (self.area_last, self.area_linear) = (later.area_last, later.area_linear);
         } else if later.first_time >= self.last_time {
             self.extend(later.first_time, later.first);
@@ -164,6 +174,18 @@ impl Fold {
         self.area_linear += f64::midpoint(self.last, value) * span_us;
     }
 
+    /// M₂ with `count` more values of this mean and M₂ (Chan, Golub, LeVeque 1979); the count and the sum
+    /// are still those before.
+    #[allow(clippy::cast_precision_loss, reason = "counts stay below 2^53")]
+    fn add_deviation(&mut self, count: u64, mean: f64, m2: f64) {
+        self.m2 += m2;
+        if self.count > 0 {
+            let apart = mean - self.mean();
+            let (before, more) = (self.count as f64, count as f64);
+            self.m2 += apart * apart * (before * more / (before + more));
+        }
+    }
+
     fn add_sum(&mut self, value: f64) {
         let sum = self.sum + value;
         self.sum_rest +=
@@ -185,6 +207,14 @@ pub struct Window {
     pub fold: Fold,
 }
 
+impl Window {
+    /// Bytes of memory held.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        size_of::<Self>() + self.fold.histogram.memory_bytes()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -204,6 +234,7 @@ mod tests {
         );
         let near = |a: f64, b: f64, scale: f64| (a - b).abs() <= 1e-12 * scale.max(1.0);
         assert!(near(a.sum(), b.sum(), 1e9 * a.count as f64));
+        assert!(near(a.m2, b.m2, 1e12 * a.count as f64), "{} {}", a.m2, b.m2);
         if with_area {
             assert!(near(a.area_last, b.area_last, 1e9 * 1e6 * a.count as f64), "{a:?} {b:?}");
             assert!(near(a.area_linear, b.area_linear, 1e9 * 1e6 * a.count as f64), "{a:?} {b:?}");
@@ -231,6 +262,32 @@ mod tests {
             assert_same(&merged, &fold(&readings), ordered);
             prop_assert!(!ordered || merged.disordered == 0);
         }
+    }
+
+    #[test]
+    fn the_deviation_of_values_far_from_zero_is_kept() {
+        // By turns one below and one above: the population's deviation is 1.
+        let readings: Vec<(i64, f64)> =
+            (0..10_000).map(|i| (i, 1e8 + if i % 2 == 0 { 1.0 } else { -1.0 })).collect();
+        let mut merged = Fold::default();
+        readings.chunks(7).for_each(|some| merged.merge(&fold(some)));
+        for whole in [fold(&readings), merged] {
+            let deviation = (whole.m2 / whole.count as f64).sqrt();
+            assert!((deviation - 1.0).abs() < 1e-9, "{deviation}");
+        }
+    }
+
+    #[test]
+    fn readings_without_a_value_leave_nothing_but_their_number() {
+        let mut whole = fold(&[(0, 1.0), (5, 3.0)]);
+        let plain = whole.clone();
+        let mut bad = Fold::default();
+        bad.add_valueless(true);
+        assert!(!bad.is_empty());
+        whole.merge(&bad);
+        assert_eq!(whole, Fold { bad: 1, ..plain.clone() });
+        bad.merge(&plain);
+        assert_eq!(bad, whole);
     }
 
     #[test]

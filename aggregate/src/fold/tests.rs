@@ -9,8 +9,41 @@ use stillwell_source::settings::TimeUnit;
 use super::*;
 use crate::window::Fold;
 
-/// What a store holds: rows by width, series and start, each with its version.
-type Stored = BTreeMap<(usize, String, i64), Window>;
+const DAY_S: i64 = 86_400;
+/// 2027-01-15, about.
+const NOW_S: i64 = 1_800_000_000;
+
+/// One reading per record.
+#[derive(Clone, Copy, Debug)]
+struct Reading {
+    sensor: u8,
+    time_s: i64,
+    value: Option<i32>,
+    quality: u32,
+    /// The record's Kafka timestamp.
+    kafka_s: i64,
+}
+
+impl Reading {
+    fn at(time_s: i64, value: i32) -> Self {
+        Self { sensor: 0, time_s, value: Some(value), quality: 0, kafka_s: NOW_S }
+    }
+
+    fn json(&self) -> String {
+        let Self { sensor, time_s, quality, .. } = self;
+        let value = self.value.map_or("null".to_owned(), |value| value.to_string());
+        format!(
+            r#"{{"machine":"m","sensor":"s{sensor}","time":{time_s},"value":{value},"quality":{quality}}}"#
+        )
+    }
+}
+
+/// What a store holds: windows by width, series and start, each with its version, and what is kept of series.
+#[derive(Default)]
+struct Store {
+    windows: BTreeMap<(usize, String, i64), Window>,
+    series: BTreeMap<String, (Latest, Option<Early>)>,
+}
 
 /// A lane with a store in memory, which can crash between any two writes.
 struct Lane {
@@ -19,8 +52,13 @@ struct Lane {
     decoder: JsonDecoder,
 }
 
-/// One reading per record: sensor, time in s, value.
-type Log = [(u8, i64, i32)];
+/// What was sent and is not stored yet.
+#[derive(Default)]
+struct Flight {
+    position: usize,
+    windows: Vec<((usize, String, i64), Window)>,
+    series: Vec<(String, (Latest, Option<Early>))>,
+}
 
 impl Lane {
     fn new() -> Self {
@@ -32,95 +70,107 @@ impl Lane {
         self.table.name(self.fold.series(number).sensor).to_owned()
     }
 
-    fn feed(&mut self, log: &Log, first: usize, next: usize, stored: &Stored) {
+    /// Folds records `first..next`; gives what it had to ask the store for.
+    fn feed(&mut self, log: &[Reading], first: usize, next: usize, store: &Store) -> Vec<Missing> {
         let mut chunk = RecordChunk::new(TopicPartition::new("t", 0), Offset(first as i64));
-        for (offset, (sensor, time, value)) in log.iter().enumerate().take(next).skip(first) {
-            let value = format!(r#"{{"machine":"m","sensor":"s{sensor}","time":{time},"value":{value}}}"#);
-            chunk.push(Offset(offset as i64), 0, None, Some(value.as_bytes()), []);
+        for (offset, reading) in log.iter().enumerate().take(next).skip(first) {
+            let kafka_ms = reading.kafka_s * 1000;
+            chunk.push(Offset(offset as i64), kafka_ms, None, Some(reading.json().as_bytes()), []);
         }
         let decoded = decode_chunk(&mut self.decoder, &chunk, &mut self.table);
         assert!(decoded.failures.is_empty());
         let (groups, missing) = self.fold.gather(&decoded.columns, &self.table);
-        for Missing { width, series, start_us } in missing {
-            let key = (width, self.name(series), start_us);
-            let window = stored.get(&key).cloned();
+        for &Missing { width, series, start_us } in &missing {
+            let window = store.windows.get(&(width, self.name(series), start_us)).cloned();
             self.fold.insert(series, width, window.unwrap_or(Window { start_us, ..Window::default() }));
         }
         self.fold.apply(&chunk, &decoded.columns, &groups, &self.table);
+        missing
     }
 
-    /// Writes what changed; a crash leaves only the first `rows` of it.
-    fn flush(&mut self, position: usize, stored: &mut Stored, rows: usize) {
+    /// Sends what changed.
+    fn send(&mut self, position: usize) -> Flight {
         let dirty = self.fold.take_dirty();
-        let mut out = Vec::new();
+        let mut flight = Flight { position, ..Flight::default() };
         for &number in &dirty {
+            let (name, state) = (self.name(number), self.fold.series(number));
             for width in 0..4 {
-                for window in self.fold.series(number).windows(width).iter().filter(|window| window.dirty) {
-                    let mut window = window.clone();
-                    (window.version, window.dirty) = (position as i64, false);
-                    out.push(((width, self.name(number), window.start_us), window));
+                for window in state.windows(width).iter().filter(|window| window.dirty) {
+                    let window = Window { version: position as i64, dirty: false, ..window.clone() };
+                    flight.windows.push(((width, name.clone(), window.start_us), window));
                 }
             }
+            flight.series.push((name, (state.latest.clone().unwrap(), state.early())));
         }
-        for (key, window) in out.into_iter().take(rows) {
-            let newer = stored.get(&key).is_none_or(|old| old.version <= window.version);
-            if newer {
-                stored.insert(key, window);
-            }
-        }
-        self.fold.written(&dirty, position as i64);
+        self.fold.sent(dirty, position as i64);
+        flight
     }
 
-    /// What a lane knows of its series at the start: their last readings below the position.
-    fn restore(&mut self, log: &Log, position: usize) {
-        let mut latest = BTreeMap::new();
-        for (sensor, time, value) in &log[..position] {
-            let entry = latest.entry(*sensor).or_insert((*time, *value));
-            if *time >= entry.0 {
-                *entry = (*time, *value);
+    /// All of it is stored.
+    fn land(&mut self, flight: Flight, store: &mut Store) -> usize {
+        let position = flight.position;
+        flight.store(usize::MAX, store);
+        self.fold.landed();
+        position
+    }
+
+    /// A lane as it starts over, with what is stored of its series.
+    fn restored(store: &Store) -> Self {
+        let mut lane = Self::new();
+        for (name, (latest, early)) in &store.series {
+            let (machine, sensor) = (lane.table.intern_name("m"), lane.table.intern_name(name));
+            let number = lane.fold.series_of(machine, sensor);
+            lane.fold.series_mut(number).restore(None, None, latest.clone(), *early);
+        }
+        lane
+    }
+}
+
+impl Flight {
+    /// Stores its first `rows`, windows before series.
+    fn store(self, rows: usize, store: &mut Store) {
+        let windows = self.windows.len();
+        for (key, window) in self.windows.into_iter().take(rows) {
+            if store.windows.get(&key).is_none_or(|old| old.version <= window.version) {
+                store.windows.insert(key, window);
             }
         }
-        for (sensor, (time, value)) in latest {
-            let machine = self.table.intern_name("m");
-            let sensor = self.table.intern_name(&format!("s{sensor}"));
-            let number = self.fold.series_of(machine, sensor);
-            let latest = Latest {
-                time_us: time * 1_000_000,
-                value: Some(f64::from(value)),
-                text: None,
-                quality: 0,
-                score: None,
-            };
-            self.fold.series_mut(number).restore(None, None, latest);
-        }
+        store.series.extend(self.series.into_iter().take(rows.saturating_sub(windows)));
     }
 }
 
 /// The same windows by brute force.
-fn by_hand(log: &Log) -> BTreeMap<(usize, String, i64), Fold> {
+fn by_hand(log: &[Reading]) -> BTreeMap<(usize, String, i64), Fold> {
     let mut windows: BTreeMap<_, Fold> = BTreeMap::new();
     let mut high = BTreeMap::new();
-    for (sensor, time, value) in log {
-        let time_us = time * 1_000_000;
-        let high = high.entry(*sensor).or_insert(i64::MIN);
+    for reading in log {
+        let time_us = reading.time_s * 1_000_000;
+        let high = high.entry(reading.sensor).or_insert(i64::MIN);
+        let is_bad = quality::is_bad(reading.quality);
         for (width, start) in starts(time_us).into_iter().enumerate() {
-            let fold = windows.entry((width, format!("s{sensor}"), start)).or_default();
-            fold.add(time_us, f64::from(*value), false);
-            fold.late += u64::from(start + WIDTHS_US[width] <= *high);
+            let fold = windows.entry((width, format!("s{}", reading.sensor), start)).or_default();
+            match reading.value {
+                Some(value) => fold.add(time_us, f64::from(value), is_bad),
+                None => fold.add_valueless(is_bad),
+            }
+            fold.late += u64::from(start + WIDTHS_US[width] <= *high && (reading.value.is_some() || is_bad));
         }
-        *high = time_us.max(*high);
+        if reading.time_s <= reading.kafka_s + DAY_S {
+            *high = time_us.max(*high);
+        }
     }
+    windows.retain(|_, fold| !fold.is_empty());
     windows
 }
 
-fn check(log: &Log, stored: &Stored) {
+fn check(log: &[Reading], store: &Store) {
     let expected = by_hand(log);
-    assert_eq!(stored.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>());
+    assert_eq!(store.windows.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>());
     for (key, fold) in &expected {
-        let found = &stored[key].fold;
+        let found = &store.windows[key].fold;
         assert_eq!(
-            (found.count, found.min, found.max, found.late, &found.histogram),
-            (fold.count, fold.min, fold.max, fold.late, &fold.histogram),
+            (found.count, found.min, found.max, found.bad, found.late, &found.histogram),
+            (fold.count, fold.min, fold.max, fold.bad, fold.late, &fold.histogram),
             "{key:?}"
         );
         assert_eq!(
@@ -129,21 +179,24 @@ fn check(log: &Log, stored: &Stored) {
             "{key:?}"
         );
         assert!((found.sum() - fold.sum()).abs() < 1e-6, "{key:?}");
-        assert_eq!(found.sum_squares, fold.sum_squares, "{key:?}");
+        assert!((found.m2 - fold.m2).abs() < 1e-9 * fold.m2.max(1.0), "{key:?}");
     }
 }
 
-fn log() -> impl Strategy<Value = Vec<(u8, i64, i32)>> {
-    // Mostly forward in time, now and then far back.
-    proptest::collection::vec(
-        (0u8..4, 0i64..12, prop_oneof![9 => Just(0i64), 1 => 0i64..200_000], -1000..1000i32),
-        1..150,
-    )
-    .prop_map(|steps| {
-        let mut now = 1_000_000;
-        let reading = |(sensor, step, back, value): (u8, i64, i64, i32)| {
-            now += step;
-            (sensor, now - back, value)
+fn log() -> impl Strategy<Value = Vec<Reading>> {
+    // Mostly forward in time, now and then far back, or far ahead by a clock that is wrong.
+    let back = prop_oneof![
+        17 => Just(0i64),
+        2 => 0i64..200_000,
+        1 => -3 * DAY_S..-DAY_S,
+    ];
+    let value = prop_oneof![9 => (-1000..1000i32).prop_map(Some), 1 => Just(None)];
+    let quality = prop_oneof![4 => Just(quality::GOOD), 1 => Just(quality::BAD)];
+    proptest::collection::vec((0u8..4, 0i64..12, back, value, quality), 1..150).prop_map(|steps| {
+        let mut kafka_s = NOW_S;
+        let reading = |(sensor, step, back, value, quality)| {
+            kafka_s += step;
+            Reading { sensor, time_s: kafka_s - back, value, quality, kafka_s }
         };
         steps.into_iter().map(reading).collect()
     })
@@ -153,32 +206,98 @@ proptest! {
     #[test]
     fn views_equal_the_fold_of_the_log_whatever_crashes(
         log in log(),
-        steps in proptest::collection::vec((1usize..40, 0u8..10, 0usize..60), 1..20),
+        steps in proptest::collection::vec((1usize..40, 0u8..10, 0usize..90), 1..20),
     ) {
-        let mut stored = Stored::new();
+        let mut store = Store::default();
         let (mut lane, mut at, mut position) = (Lane::new(), 0, 0);
-        let mut steps = steps.into_iter().chain(std::iter::repeat((40, 0, usize::MAX)));
+        let mut flight: Option<Flight> = None;
+        let mut steps = steps.into_iter().chain(std::iter::repeat((40, 9, 0)));
         while position < log.len() {
             let (records, fate, rows) = steps.next().unwrap();
             let next = (at + records).min(log.len());
-            lane.feed(&log, at, next, &stored);
+            lane.feed(&log, at, next, &store);
             at = next;
             match fate {
-                // Nothing is written yet.
-                1..4 if at < log.len() => {}
+                0..2 => {}
                 // The process dies half way through a flush: some rows are written, the position is not.
-                4..6 => {
-                    lane.flush(at, &mut stored, rows);
-                    lane = Lane::new();
-                    lane.restore(&log, position);
+                2..4 => {
+                    flight.take().unwrap_or_else(|| lane.send(at)).store(rows, &mut store);
+                    lane = Lane::restored(&store);
                     at = position;
                 }
-                _ => {
-                    lane.flush(at, &mut stored, usize::MAX);
-                    position = at;
-                }
+                // A snapshot starts on its way, or arrives; between the two the lane goes on.
+                _ => match flight.take() {
+                    None => flight = Some(lane.send(at)),
+                    Some(flown) => position = lane.land(flown, &mut store),
+                },
             }
         }
-        check(&log, &stored);
+        check(&log, &store);
     }
+}
+
+#[test]
+fn late_data_finds_what_is_on_its_way() {
+    let log = [Reading::at(NOW_S, 1), Reading::at(NOW_S + 3600, 2), Reading::at(NOW_S, 3)];
+    let (mut lane, mut store) = (Lane::new(), Store::default());
+    lane.feed(&log, 0, 2, &store);
+    let first = lane.send(2);
+    // The store holds nothing of it yet; asking it would start the window anew.
+    assert_eq!(lane.feed(&log, 2, 3, &store), []);
+    lane.land(first, &mut store);
+    let second = lane.send(3);
+    lane.land(second, &mut store);
+    check(&log, &store);
+    assert_eq!(lane.feed(&[log[2]; 4], 3, 4, &store).len(), 2, "it has left memory, 10 s and 1 min");
+}
+
+#[test]
+fn a_reading_from_the_future_makes_nothing_late() {
+    let far_s = NOW_S + 3000 * DAY_S;
+    let log = [
+        Reading::at(NOW_S, 1),
+        Reading::at(far_s, 2),
+        Reading::at(NOW_S + 1, 3),
+        Reading::at(far_s, 4),
+        Reading { kafka_s: far_s, ..Reading::at(far_s + 1, 5) },
+    ];
+    let (mut lane, mut store) = (Lane::new(), Store::default());
+    lane.feed(&log, 0, 2, &store);
+    let flight = lane.send(2);
+    lane.land(flight, &mut store);
+    assert_eq!(lane.feed(&log, 2, 3, &store), [], "the current windows stay");
+    assert_eq!((lane.fold.late, lane.fold.series(0).latest.as_ref().unwrap().value), (0, Some(3.0)));
+    let flight = lane.send(3);
+    lane.land(flight, &mut store);
+    let mut lane = Lane::restored(&store);
+    assert_eq!(lane.feed(&log, 3, 4, &store).len(), 4, "its windows are known to be stored");
+    // Time catches up with it.
+    assert_eq!(lane.feed(&log, 4, 5, &store), []);
+    assert_eq!((lane.fold.series(0).early(), lane.fold.late), (None, 0));
+    let flight = lane.send(5);
+    lane.land(flight, &mut store);
+    check(&log, &store);
+}
+
+#[test]
+fn a_kafka_timestamp_that_is_not_known_bounds_nothing() {
+    for kafka_s in [-1, 0] {
+        let mut lane = Lane::new();
+        lane.feed(&[Reading { kafka_s, ..Reading::at(NOW_S, 1) }], 0, 1, &Store::default());
+        assert_eq!(lane.fold.series(0).early(), None);
+    }
+}
+
+#[test]
+fn what_is_to_be_written_is_measured() {
+    let log: Vec<Reading> = (0..100).map(|day| Reading::at(NOW_S - day * DAY_S, 1)).collect();
+    let (mut lane, mut store) = (Lane::new(), Store::default());
+    lane.feed(&log, 0, 100, &store);
+    let bytes = lane.fold.dirty_bytes();
+    assert!((400 * size_of::<Window>()..400 * 1024).contains(&bytes), "{bytes}");
+    let flight = lane.send(100);
+    assert_eq!(lane.fold.dirty_bytes(), 0);
+    lane.land(flight, &mut store);
+    let kept: usize = (0..4).map(|width| lane.fold.series(0).windows(width).len()).sum();
+    assert!(kept <= 8, "{kept}");
 }

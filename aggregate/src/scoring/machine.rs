@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use metrics::counter;
-use stillwell_models::{Alarm, Model, ScorerState};
+use stillwell_models::{Alarm, Model, RowScore, ScorerState};
 use stillwell_schema::{Clock, TopicPartition};
 use stillwell_source::series::{NameCode, SeriesTable};
 
+use super::commissioning::Commissioning;
 use super::event::Event;
-use super::rows::{Assembly, Cell};
+use super::rows::{Assembly, Cell, Ended};
 use super::trainer::{Lesson, Trainer, Training};
 use crate::alerts::Alert;
 use crate::fold::{LaneFold, Missing};
@@ -18,16 +19,13 @@ use crate::window::{WIDTHS_US, start_of};
 /// Rows after commissioning during which training may take its time. A model is in force from a row on that
 /// the log alone decides; in a running plant it is long done by then.
 const GRACE_ROWS: u64 = 30;
-/// A sensor that shows a value in less than one of so many commissioning rows is left out.
-const PRESENT_SHARE: usize = 10;
-/// More columns than this no machine has.
-const COLUMNS_MAX: usize = 4096;
+/// More columns than this no machine has: training takes time and memory by the product of rows and columns.
+const COLUMNS_MAX: usize = 512;
 
 /// What a machine needs of its surroundings.
 #[derive(Clone, Copy)]
 pub(super) struct Surroundings<'a> {
     pub(super) lane: &'a TopicPartition,
-    pub(super) settings: &'a ScoringSettings,
     pub(super) trainer: &'a Trainer,
     pub(super) clock: &'a dyn Clock,
     pub(super) table: &'a SeriesTable,
@@ -54,6 +52,18 @@ pub(super) enum Phase {
     Scoring(Box<Scoring>),
     /// No model could be had of it.
     Off,
+}
+
+impl Phase {
+    /// As it is stored.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::Commissioning => "commissioning",
+            Self::Training { .. } => "training",
+            Self::Scoring(_) => "scoring",
+            Self::Off => "off",
+        }
+    }
 }
 
 /// A model in force.
@@ -86,6 +96,50 @@ impl Scoring {
             series: Vec::new(),
         }
     }
+
+    /// Puts scores into the windows of the sensors, each window the highest of its rows.
+    fn fold_in(&self, rows: &[Ended], scores: &[RowScore], fold: &mut LaneFold) {
+        let window = |row: usize| start_of(rows[row].time_us, WIDTHS_US[0]);
+        let mut row = 0;
+        while row < rows.len() {
+            let count = (row..rows.len()).take_while(|&other| window(other) == window(row)).count();
+            let last = rows[row + count - 1];
+            let highest = scores[row..row + count].iter().map(|scored| scored.score).fold(0.0, f32::max);
+            for &series in &self.series {
+                fold.score(series, last.time_us, last.offset, highest);
+            }
+            row += count;
+        }
+        if let Some(last) = scores.last() {
+            self.series.iter().for_each(|&series| fold.score_latest(series, last.score));
+        }
+    }
+
+    /// What a row's score means for the event; gives the event that it ends.
+    fn follow(
+        &mut self,
+        lane: &TopicPartition,
+        machine: &str,
+        row: &Ended,
+        scored: &RowScore,
+        alerts: &mut Vec<Alert>,
+    ) -> Option<Event> {
+        match (scored.alarm, &mut self.event) {
+            (Alarm::Raised, event) => {
+                let new = Event::new(lane, machine, &self.model, row, scored);
+                alerts.push(new.alert(lane, machine));
+                counter!("stillwell_anomalies_total").increment(1);
+                *event = Some(new);
+                self.is_event_changed = true;
+            }
+            (Alarm::On, Some(event)) => self.is_event_changed |= event.rise(&self.model, scored),
+            (Alarm::Cleared, event) => {
+                return event.take().map(|event| Event { until_us: Some(row.time_us), ..event });
+            }
+            (Alarm::Off | Alarm::On, _) => {}
+        }
+        None
+    }
 }
 
 /// A machine.
@@ -93,44 +147,62 @@ pub(super) struct Machine {
     pub(super) name: NameCode,
     /// Sensors by column.
     pub(super) sensors: Vec<NameCode>,
+    /// Readings whose times fall into the same interval of so many µs form a row.
+    pub(super) interval_us: i64,
+    /// Rows that its model is trained on.
+    pub(super) wanted: usize,
     pub(super) assembly: Assembly,
     pub(super) phase: Phase,
-    /// Rows in its life.
+    /// Rows in its life; while commissioning, of its present interval.
     pub(super) rows: u64,
-    /// Cells of its commissioning rows, a column a sensor.
-    pub(super) commissioning: Vec<f32>,
-    /// How many of these rows are stored.
-    pub(super) saved: usize,
+    pub(super) commissioning: Commissioning,
     /// Records below this are in already.
     pub(super) version: i64,
     pub(super) is_dirty: bool,
     /// Events that ended since the last snapshot.
     pub(super) ended: Vec<Event>,
+    /// Whether it was told that there are too many sensors.
+    is_full_told: bool,
 }
 
 impl Machine {
-    pub(super) fn new(name: NameCode) -> Self {
+    /// A machine of which nothing is known yet.
+    pub(super) fn new(name: NameCode, settings: &ScoringSettings) -> Self {
         Self {
             name,
             sensors: Vec::new(),
+            interval_us: i64::try_from(settings.row_interval.as_micros()).unwrap_or(i64::MAX).max(1),
+            wanted: settings.commissioning_rows,
             assembly: Assembly::default(),
             phase: Phase::Commissioning,
             rows: 0,
-            commissioning: Vec::new(),
-            saved: 0,
+            commissioning: Commissioning::default(),
             version: 0,
             is_dirty: false,
             ended: Vec::new(),
+            is_full_told: false,
         }
     }
 
     /// The place of a sensor; while commissioning, a new sensor makes its own.
-    pub(super) fn place(&mut self, sensor: NameCode) -> Place {
+    pub(super) fn place(&mut self, sensor: NameCode, table: &SeriesTable) -> Place {
         let width = self.sensors.len();
         let known = self.sensors.iter().position(|&known| known == sensor);
-        let is_new = known.is_none() && matches!(self.phase, Phase::Commissioning) && width < COLUMNS_MAX;
+        let mut is_new = known.is_none() && matches!(self.phase, Phase::Commissioning);
+        if is_new && width >= COLUMNS_MAX {
+            is_new = false;
+            if !std::mem::replace(&mut self.is_full_told, true) {
+                let (machine, first) = (table.name(self.name), table.name(sensor));
+                tracing::warn!(
+                    machine,
+                    first,
+                    columns = COLUMNS_MAX,
+                    "sensors beyond these columns are not scored; split the machine"
+                );
+            }
+        }
         if is_new {
-            self.commissioning = widened(&self.commissioning, width, width + 1);
+            self.commissioning.widen();
             self.sensors.push(sensor);
         }
         match known.or(is_new.then_some(width)).map(u16::try_from) {
@@ -150,21 +222,15 @@ impl Machine {
         if is_scored {
             return false;
         }
+        self.commissioning.since.get_or_insert(offset);
         self.rows += self.assembly.rows.len() as u64;
-        let commissioning_rows = around.settings.commissioning_rows;
         if matches!(self.phase, Phase::Commissioning) {
-            self.commissioning.append(&mut self.assembly.cells);
-            self.commissioning.truncate(commissioning_rows * self.sensors.len());
-            if self.rows >= commissioning_rows as u64 {
-                let training = around.trainer.queue(self.lesson(around.table));
-                self.phase = Phase::Training { training, effective: offset };
-            }
+            self.commissioning.append(&mut self.assembly);
+            self.commission(offset, around);
         }
         self.assembly.clear();
         match &self.phase {
-            Phase::Training { training, effective }
-                if self.rows >= commissioning_rows as u64 + GRACE_ROWS =>
-            {
+            Phase::Training { training, effective } if self.rows >= self.wanted as u64 + GRACE_ROWS => {
                 let (training, effective) = (Arc::clone(training), *effective);
                 self.put_in_force(&training, effective, around);
                 true
@@ -173,36 +239,52 @@ impl Machine {
         }
     }
 
+    /// Has its model trained once there are rows enough, of an interval that suits its sensors.
+    fn commission(&mut self, offset: i64, around: &Surroundings<'_>) {
+        while self.commissioning.len() >= self.wanted {
+            let Some(factor) = self.commissioning.factor(self.interval_us) else {
+                self.commissioning.truncate(self.wanted);
+                let training = around.trainer.queue(self.lesson(around.table));
+                self.phase = Phase::Training { training, effective: offset };
+                return;
+            };
+            self.interval_us *= factor;
+            self.commissioning.merge(factor, offset);
+            self.assembly.lengthen(factor);
+            self.rows = self.commissioning.len() as u64;
+            let (machine, seconds) = (around.table.name(self.name), self.interval_us / 1_000_000);
+            tracing::info!(machine, lane = %around.lane, seconds, rows = self.rows, wanted = self.wanted, "sensors report apart: rows become longer, commissioning goes on");
+        }
+    }
+
     fn put_in_force(&mut self, training: &Training, effective: i64, around: &Surroundings<'_>) {
         self.assembly.restart();
+        let machine = around.table.name(self.name);
         let Some(model) = training.wait() else {
+            tracing::error!(machine, lane = %around.lane, rows = self.wanted, "the machine is not scored: no model; another commissioning_rows lets it begin anew at the next start");
             self.phase = Phase::Off;
             return;
         };
-        let kept: Vec<usize> = self.kept();
+        let kept = self.commissioning.kept();
+        let left_out: Vec<&str> = (0..self.sensors.len())
+            .filter(|column| !kept.contains(column))
+            .map(|column| around.table.name(self.sensors[column]))
+            .collect();
+        if !left_out.is_empty() {
+            tracing::warn!(machine, lane = %around.lane, ?left_out, "sensors that report too seldom are not scored");
+        }
         self.sensors = kept.into_iter().map(|column| self.sensors[column]).collect();
-        let machine = around.table.name(self.name);
         tracing::info!(machine, lane = %around.lane, model = model.hash(), threshold = model.threshold(), "model in force");
         self.phase = Phase::Scoring(Box::new(Scoring::new(model, effective, around.clock.now_us())));
     }
 
-    /// Columns that are there often enough to learn from.
-    fn kept(&self) -> Vec<usize> {
-        let width = self.sensors.len();
-        let least = (self.commissioning.len() / width.max(1)).div_ceil(PRESENT_SHARE);
-        let present = |column: &usize| {
-            self.commissioning.iter().skip(*column).step_by(width).filter(|value| !value.is_nan()).count()
-        };
-        (0..width).filter(|column| present(column) >= least).collect()
-    }
-
     /// What its model is trained on.
     pub(super) fn lesson(&self, table: &SeriesTable) -> Lesson {
-        let kept = self.kept();
-        let rows = self.commissioning.chunks_exact(self.sensors.len().max(1));
+        let kept = self.commissioning.kept();
         Lesson {
+            machine: table.name(self.name).to_owned(),
             sensors: kept.iter().map(|&column| table.name(self.sensors[column]).to_owned()).collect(),
-            rows: rows.flat_map(|row| kept.iter().map(|&column| row[column])).collect(),
+            rows: self.commissioning.columns(&kept),
         }
     }
 
@@ -219,42 +301,17 @@ impl Machine {
             return 0;
         }
         let scores = scoring.model.score(&mut scoring.state, &self.assembly.cells);
-        let rows = &self.assembly.rows;
-        self.rows += rows.len() as u64;
         if scoring.series.len() != self.sensors.len() {
             scoring.series = self.sensors.iter().map(|&sensor| fold.series_of(self.name, sensor)).collect();
         }
-        let window = |row: usize| start_of(rows[row].time_us, WIDTHS_US[0]);
-        let mut row = 0;
-        while row < rows.len() {
-            let count = (row..rows.len()).take_while(|&other| window(other) == window(row)).count();
-            let last = rows[row + count - 1];
-            let highest = scores[row..row + count].iter().map(|scored| scored.score).fold(0.0, f32::max);
-            for &series in &scoring.series {
-                fold.score(series, last.time_us, last.offset, highest);
-            }
-            row += count;
-        }
-        if let Some(last) = scores.last() {
-            scoring.series.iter().for_each(|&series| fold.score_latest(series, last.score));
-        }
+        let rows = &self.assembly.rows;
+        scoring.fold_in(rows, &scores, fold);
+        let machine = table.name(self.name);
         for (row, scored) in rows.iter().zip(&scores) {
-            match (scored.alarm, &mut scoring.event) {
-                (Alarm::Raised, _) => {
-                    let event = Event::new(lane, table.name(self.name), &scoring.model, row, scored);
-                    alerts.push(event.alert(lane, table.name(self.name)));
-                    counter!("stillwell_anomalies_total").increment(1);
-                    scoring.event = Some(event);
-                    scoring.is_event_changed = true;
-                }
-                (Alarm::On, Some(event)) => scoring.is_event_changed |= event.rise(&scoring.model, scored),
-                (Alarm::Cleared, event) => self
-                    .ended
-                    .extend(event.take().map(|event| Event { until_us: Some(row.time_us), ..event })),
-                (Alarm::Off | Alarm::On, _) => {}
-            }
+            self.ended.extend(scoring.follow(lane, machine, row, scored, alerts));
         }
         let count = rows.len() as u64;
+        self.rows += count;
         self.assembly.clear();
         count
     }
@@ -267,13 +324,4 @@ impl Machine {
         let series: Vec<u32> = self.sensors.iter().map(|&sensor| fold.series_of(self.name, sensor)).collect();
         series.into_iter().flat_map(|series| fold.missing(series, self.assembly.open.time_us)).collect()
     }
-}
-
-/// Rows of `width` cells as rows of `to`, the new cells missing.
-pub(super) fn widened(cells: &[f32], width: usize, to: usize) -> Vec<f32> {
-    if width == 0 {
-        return Vec::new();
-    }
-    let missing = || std::iter::repeat_n(f32::NAN, to - width);
-    cells.chunks_exact(width).flat_map(|row| row.iter().copied().chain(missing())).collect()
 }

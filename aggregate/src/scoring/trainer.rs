@@ -2,16 +2,39 @@
 //!
 //! Who needs a model before its turn has come trains it himself: no lane waits for another's machines.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
-use stillwell_models::{Model, TrainSettings, train};
+use stillwell_models::{Model, ModelError, TrainSettings, train};
 
 /// What a model is trained on.
 #[derive(Clone, Debug)]
 pub(super) struct Lesson {
+    pub(super) machine: String,
     pub(super) sensors: Vec<String>,
     pub(super) rows: Vec<f32>,
+}
+
+impl Lesson {
+    /// The model, if one can be had. A panic gives none: those who wait for the model must not wait for ever.
+    fn learn(&self) -> Option<Box<Model>> {
+        match attempt(|| train(&self.sensors, &self.rows, &TrainSettings::default())) {
+            Ok(model) => Some(Box::new(model)),
+            Err(error) => {
+                tracing::warn!(machine = self.machine, error, sensors = self.sensors.len(), "no model");
+                None
+            }
+        }
+    }
+}
+
+/// A panic as an error.
+fn attempt<T>(work: impl FnOnce() -> Result<T, ModelError>) -> Result<T, String> {
+    match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(done) => done.map_err(|error| error.to_string()),
+        Err(_) => Err("training panicked".to_owned()),
+    }
 }
 
 enum State {
@@ -41,13 +64,7 @@ impl Training {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let State::Waiting(lesson) = std::mem::replace(&mut *state, State::Running) else { return };
         drop(state);
-        let model = match train(&lesson.sensors, &lesson.rows, &TrainSettings::default()) {
-            Ok(model) => Some(Box::new(model)),
-            Err(error) => {
-                tracing::warn!(%error, sensors = lesson.sensors.len(), "no model");
-                None
-            }
-        };
+        let model = lesson.learn();
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         *state = State::Done(model);
         self.changed.notify_all();
@@ -100,5 +117,30 @@ impl Trainer {
         // Without the background, the lane trains when it needs the model.
         let _ = self.queue.send(Arc::clone(&training));
         training
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lesson_that_cannot_be_learnt_keeps_nobody_waiting() {
+        let lesson = |sensors: usize, cells: usize| Lesson {
+            machine: "press".into(),
+            sensors: (0..sensors).map(|sensor| sensor.to_string()).collect(),
+            rows: vec![1.0; cells],
+        };
+        for lesson in [lesson(0, 0), lesson(2, 20), lesson(2, 201)] {
+            let training = Trainer::start().queue(lesson);
+            assert!(training.wait().is_none());
+            assert!(training.wait().is_none(), "nor the second time");
+        }
+    }
+
+    #[test]
+    fn a_panic_is_an_error() {
+        assert!(attempt::<()>(|| panic!("a bug")).is_err());
+        assert_eq!(attempt(|| Ok(1)), Ok(1));
     }
 }
