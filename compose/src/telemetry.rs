@@ -1,6 +1,7 @@
 //! Logs, metrics and health of the process.
 
 use std::fs;
+use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -34,7 +35,9 @@ pub fn init_logs(
     let filter = flag.or_else(|| env("RUST_LOG")).unwrap_or_else(|| settings.log.clone());
     let filter =
         EnvFilter::try_new(&filter).with_context(|| format!("log filter {filter:?} is not understood"))?;
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let is_terminal = std::io::stderr().is_terminal();
+    let logs =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(is_terminal);
     match settings.log_format.as_str() {
         "text" => logs.with_target(false).init(),
         "json" => logs.json().init(),

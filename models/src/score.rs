@@ -3,7 +3,8 @@
 //! A row's residuals, each in units of its normal size, are gathered per sensor (the largest of its
 //! channels', of the distance to its frozen reference and of what standing still counts for), over the
 //! sensors by the mean of fourth powers, which lies between mean and maximum, and over time by an
-//! exponentially weighted mean.
+//! exponentially weighted mean. Residuals are taken against where they have settled, for a machine shifts
+//! slowly with the day, the season and wear.
 //!
 //! Where this departs from the design's section 5: it would score 64 to 256 rows of several machines in one
 //! batch. Here a batch is at most 32 rows of one machine, for each machine has a network of its own, and the
@@ -23,6 +24,12 @@ const BLOCK: usize = 32;
 const SMALL_BATCH: usize = 8;
 /// Weight of a row's own score in the smoothed one.
 const SMOOTH: f32 = 0.2;
+/// Weight of a row's residual in where residuals settle: a memory of about 2,000 rows. Seasons, daily cycles and
+/// wear shift them slowly, faults do not; and what stays as it is for long becomes the normal, so that no alarm
+/// lasts for ever.
+const SETTLE: f32 = 0.0005;
+/// A row counts for no more normal residuals than this in it, so that a fault moves it by little.
+const SETTLE_BOUND: f32 = 3.0;
 /// No sensor counts for more.
 const RESIDUAL_MAX: f32 = 30.0;
 /// Sensors named with an anomaly.
@@ -47,6 +54,8 @@ pub struct ScorerState {
     sensors: Vec<SensorState>,
     /// Input cells of the last `WINDOW - 1` rows, the oldest first.
     history: Vec<f32>,
+    /// Where the residual of each output has settled.
+    centres: Vec<f32>,
     smoothed: f32,
     alarm: AlarmState,
     /// The alarm at the last block's end.
@@ -61,6 +70,7 @@ impl ScorerState {
             rows: 0,
             sensors: model.parts.references.iter().map(SensorState::new).collect(),
             history: vec![0.0; (WINDOW - 1) * INPUT_CHANNELS * model.shape.sensors],
+            centres: vec![0.0; model.shape.output],
             smoothed: 0.0,
             alarm: AlarmState::default(),
             is_frozen: false,
@@ -90,6 +100,7 @@ impl ScorerState {
             out.u32s(&[sensor.still, sensor.gap]);
         }
         out.f32s(&self.history);
+        out.f32s(&self.centres);
         out.f32s(&[self.smoothed]);
         out.u32s(&[u32::from(self.alarm.is_on), self.alarm.quiet_rows, u32::from(self.is_frozen)]);
         out.bytes
@@ -111,17 +122,22 @@ impl ScorerState {
             sensors.push(SensorState { slow: floats[0], last: floats[1], still: counts[0], gap: counts[1] });
         }
         let history = from.f32s((WINDOW - 1) * INPUT_CHANNELS * count)?;
+        let centres = from.f32s(CHANNELS * count)?;
         let smoothed = from.f32s(1)?[0];
         let flags = from.u32s(3)?;
         from.end()?;
         // Once in the state, what is not finite would stay for good.
-        let mut means =
-            sensors.iter().map(|sensor| sensor.slow).chain([smoothed]).chain(history.iter().copied());
+        let mut means = sensors
+            .iter()
+            .map(|sensor| sensor.slow)
+            .chain([smoothed])
+            .chain(history.iter().copied())
+            .chain(centres.iter().copied());
         if !means.all(f32::is_finite) {
             return Err(from.wrong("some numbers are not finite"));
         }
         let alarm = AlarmState { is_on: flags[0] != 0, quiet_rows: flags[1] };
-        Ok(Self { rows, sensors, history, smoothed, alarm, is_frozen: flags[2] != 0 })
+        Ok(Self { rows, sensors, history, centres, smoothed, alarm, is_frozen: flags[2] != 0 })
     }
 }
 
@@ -155,7 +171,8 @@ impl Model {
             let width = self.shape.output;
             let seen = &examined.targets[row * width..(row + 1) * width];
             let given = &outputs[row * width..(row + 1) * width];
-            let by_sensor = self.by_sensor(seen, given, &examined.stalled[cells]);
+            let by_sensor = self.by_sensor(state, seen, given, &examined.stalled[cells]);
+            self.settle(state, seen, given);
             state.smoothed += SMOOTH * (gather(&by_sensor) - state.smoothed);
             let alarm = state.alarm.take(state.smoothed, self.parts.threshold);
             let is_above = state.smoothed > self.parts.threshold;
@@ -197,7 +214,13 @@ impl Model {
     }
 
     /// What each sensor of a row counts for; not a number where it is missing and may be.
-    pub(crate) fn by_sensor(&self, seen: &[f32], given: &[f32], stalled: &[f32]) -> Vec<f32> {
+    pub(crate) fn by_sensor(
+        &self,
+        state: &ScorerState,
+        seen: &[f32],
+        given: &[f32],
+        stalled: &[f32],
+    ) -> Vec<f32> {
         let mut all = Vec::with_capacity(stalled.len());
         for (sensor, &stalled) in stalled.iter().enumerate() {
             // Far out counts also where the network has learnt to give it back.
@@ -206,13 +229,25 @@ impl Model {
                 most = most.max(stalled);
             }
             for channel in sensor * CHANNELS..(sensor + 1) * CHANNELS {
+                let off = seen[channel] - given[channel] - state.centres[channel];
                 // The maximum of a number and none is the number.
-                most = most.max((seen[channel] - given[channel]).abs() / self.parts.residuals[channel]);
+                most = most.max(off.abs() / self.parts.residuals[channel]);
             }
             // `min` of a missing value would be the bound.
             all.push(if most.is_nan() { most } else { most.min(RESIDUAL_MAX) });
         }
         all
+    }
+
+    /// Lets the centres follow a row's residuals; no row moves them by more than a few normal residuals do.
+    pub(crate) fn settle(&self, state: &mut ScorerState, seen: &[f32], given: &[f32]) {
+        for (channel, centre) in state.centres.iter_mut().enumerate() {
+            let off = seen[channel] - given[channel] - *centre;
+            if !off.is_nan() {
+                let bound = SETTLE_BOUND * self.parts.residuals[channel];
+                *centre += SETTLE * off.clamp(-bound, bound);
+            }
+        }
     }
 }
 

@@ -96,10 +96,13 @@ pub fn train(sensors: &[String], rows: &[f32], settings: &TrainSettings) -> Resu
     parts.residuals = residual_sizes(&shape, &targets, &outputs, fitted);
 
     let model = Model::new(parts.clone());
+    let mut state = ScorerState::new(&model);
     let raw = (0..count).map(|row| {
         let cells = row * shape.output..(row + 1) * shape.output;
-        let stalled = &stalled[row * width..(row + 1) * width];
-        gather(&model.by_sensor(&targets[cells.clone()], &outputs[cells], stalled))
+        let (seen, given) = (&targets[cells.clone()], &outputs[cells]);
+        let raw = gather(&model.by_sensor(&state, seen, given, &stalled[row * width..(row + 1) * width]));
+        model.settle(&mut state, seen, given);
+        raw
     });
     let highest = smooth(raw).skip(fitted).fold(1.0, f32::max);
     parts.threshold = settings.margin * highest;

@@ -20,7 +20,11 @@ const AFTER: i64 = 120_000_000;
 
 #[test]
 fn faults_become_anomalies_and_alerts_each_once() {
-    let mut stack = Stack::start(&[]);
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("stillwell.toml");
+    // A quarter of an hour, in which the plant shows its steps of load.
+    std::fs::write(&config, "[scoring]\ncommissioning_rows = 900\n").unwrap();
+    let mut stack = Stack::start(&["--config", config.to_str().unwrap()]);
     let log = stack.data().join("faults.jsonl");
     let count = READINGS.to_string();
     let plant = ["generate", "--quiet", "--machines", "6", "--sensors", "6", "--rate", "0", "--from", FROM];
