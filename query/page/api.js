@@ -43,6 +43,9 @@ export async function get(path, signal) {
   return answer.json().catch(() => { throw new Refused(`${path}: ${answer.status} ${answer.statusText}`, answer.status); });
 }
 
+/** More than any server gives; its own cap then holds. */
+const CSV_ROWS_MAX = 1_000_000_000;
+
 function statement(sql, params, { signal, maxRows, timeoutMs = 15_000 } = {}, accept = "application/json") {
   const body = JSON.stringify({ sql, params, max_rows: maxRows, timeout_ms: timeoutMs });
   return ask("/v1/sql", { method: "POST", signal, body, headers: { "content-type": "application/json", accept } });
@@ -62,10 +65,11 @@ export async function rows(text, params = [], options = {}) {
   return answer.rows.map((row) => Object.fromEntries(row.map((cell, at) => [names[at], cell])));
 }
 
+/** The answer as a file, and whether rows were cut off. */
 export async function csv(text, signal) {
-  const answer = await statement(text, [], { signal, timeoutMs: undefined }, "text/csv");
+  const answer = await statement(text, [], { signal, maxRows: CSV_ROWS_MAX, timeoutMs: undefined }, "text/csv");
   if (!answer.ok) throw await refusal(answer);
-  return answer.blob();
+  return { file: await answer.blob(), truncated: answer.headers.get("x-stillwell-truncated") === "true" };
 }
 
 /** Repeats `work(signal)` every `every` ms after it ended; waits longer after failures, and not at all while hidden or paused. */

@@ -86,11 +86,11 @@ function execute() {
 
 function download() {
   return alone(async (signal) => {
-    const file = await csv(area.value, signal);
+    const { file, truncated } = await csv(area.value, signal);
     const link = h("a", { href: URL.createObjectURL(file), download: "stillwell.csv" });
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
-    text(status, "downloaded");
+    text(status, truncated ? "downloaded, but rows were cut off: ask for less at once" : "downloaded");
   });
 }
 

@@ -8,6 +8,7 @@ const S = 1000, M = 60 * S, H = 60 * M, D = 24 * H;
 const RAW_SPAN_MS = 10 * M;
 const RAW_ROWS_MAX = 6000;
 const POINTS_MAX = 800;
+/** The views may lead the archive by so much before a chart prefers them. */
 const ARCHIVE_BEHIND_MS = 30 * S;
 
 /** Sizes of a point, each with the view that it is made of and its interval. */
@@ -31,8 +32,8 @@ export async function series(machine, sensors, from, to, freshest, signal) {
     wantsRaw ? rawOf(machine, sensors, from, to, signal) : null,
     marksOf(machine, from, to, signal),
   ]);
-  const newest = raw?.newest ?? -Infinity;
-  const archived = raw && newest > -Infinity && Math.min(to, freshest) - newest < ARCHIVE_BEHIND_MS;
+  // A sensor may be slow or silent: what tells is how far the archive itself is.
+  const archived = raw && Math.min(to, freshest) - raw.archive < ARCHIVE_BEHIND_MS;
   const lines = archived ? raw.lines : windows.lines;
   return { step, raw: Boolean(archived), label: archived ? "raw readings" : `mean, least and largest of ${interval}`, lines, scores: windows.scores, marks };
 }
@@ -65,19 +66,17 @@ async function rawOf(machine, sensors, from, to, signal) {
   const answer = await sql(query, [machine, rfc3339(from), rfc3339(to), ...sensors], { signal, maxRows: RAW_ROWS_MAX });
   if (answer.truncated) return null;
   const lines = new Map(sensors.map((name) => [name, []]));
-  let newest = -Infinity;
   for (const [sensor, time, v, text, quality] of answer.rows) {
     const t = millis(time);
-    newest = Math.max(newest, t);
     // The two top bits of an OPC UA status say good, uncertain or bad.
     lines.get(sensor)?.push({ t, v, min: v, max: v, n: 1, bad: quality >>> 30 ? 1 : 0, text });
   }
-  return { lines, newest };
+  return { lines, archive: (answer.freshness?.archive_us ?? -Infinity) / 1000 };
 }
 
 async function marksOf(machine, from, to, signal) {
-  const query = `SELECT ${ANOMALY_COLUMNS} FROM anomalies WHERE machine = $1 AND time < $2 AND (until IS NULL OR until >= $3) ORDER BY time LIMIT 500`;
-  return (await rows(query, [machine, rfc3339(to), rfc3339(from)], { signal })).map(event);
+  const query = `SELECT ${ANOMALY_COLUMNS} FROM anomalies WHERE machine = $1 AND time < $2 AND (until IS NULL OR until >= $3) ORDER BY time DESC LIMIT 500`;
+  return (await rows(query, [machine, rfc3339(to), rfc3339(from)], { signal })).map(event).reverse();
 }
 
 /** The same range as a statement to work on by hand. */

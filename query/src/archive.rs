@@ -1,13 +1,15 @@
 //! The Parquet archive as SQL tables.
 //!
 //! [`catalogue`] reads the manifest, which alone says what exists; [`prune`] leaves out the files that a filter
-//! rules out; [`table`] scans the rest.
+//! rules out; [`table`] scans the rest, by [`footers`]; [`rows`] counts without any file.
 
 pub mod catalogue;
+mod footers;
 mod prune;
+mod rows;
 pub mod table;
 
-pub use catalogue::{ArchiveError, Catalogue, Commit, Snapshot};
+pub use catalogue::{ArchiveError, Catalogue, Commit, LaneCommits, Snapshot};
 pub use table::{ArchiveTable, Pin};
 
 /// The name under which the engine knows the archive's store.

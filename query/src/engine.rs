@@ -1,11 +1,14 @@
 //! Plans and runs one statement within its caps.
 //!
-//! Each statement gets a fresh session over the same tables; memory is shared by all and bounded. What runs has
-//! passed [`read_only`]; how long it may run is in the plan itself ([`deadline`]).
+//! Each statement gets a fresh session over the same tables; memory is shared by all and bounded. What is parsed
+//! is within [`bounds`]; what runs has passed [`read_only`]; how long it may run is in the plan itself
+//! ([`deadline`]).
 
-pub mod deadline;
+pub(crate) mod bounds;
+mod deadline;
 mod params;
 pub(crate) mod read_only;
+pub(crate) mod running;
 pub(crate) mod session;
 
 use std::sync::Arc;
@@ -13,19 +16,24 @@ use std::time::Duration;
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, SchemaRef};
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::datasource::source_as_provider;
+use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::context::{SQLOptions, SessionContext, SessionState};
-use datafusion::execution::{SendableRecordBatchStream, SessionStateBuilder};
+use datafusion::logical_expr::LogicalPlan;
 use datafusion::sql::parser::{DFParserBuilder, Statement};
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use futures::StreamExt;
 use serde_json::Value;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
+use self::running::{Running, Slot};
 use crate::archive::{Catalogue, Pin};
-use crate::error::QueryError;
+use crate::error::{Position, QueryError};
 use crate::settings::{Limits, QuerySettings};
-use crate::views::Views;
+use crate::views::{ViewTable, Views};
 
 /// Nesting beyond which a statement is refused, before the parser's stack is at risk.
 const NESTING_MAX: usize = 50;
@@ -56,12 +64,20 @@ pub struct Answer {
     pub truncated: bool,
 }
 
+/// A statement that is planned and may run.
+pub(crate) struct Planned {
+    state: SessionState,
+    plan: LogicalPlan,
+    /// Whether it reads a view of ClickHouse.
+    pub(crate) reads_views: bool,
+}
+
 /// SQL over the archive and the views.
 #[derive(Debug)]
 pub struct Engine {
     state: SessionState,
     pg_state: SessionState,
-    slots: Semaphore,
+    slots: Arc<Semaphore>,
     limits: Limits,
 }
 
@@ -79,7 +95,7 @@ impl Engine {
         let runtime = session::runtime(settings)?;
         let state = session::state(&limits, Arc::clone(&runtime), catalogue, views)?;
         let pg_state = session::with_pg_catalog(session::state(&limits, runtime, catalogue, views)?)?;
-        Ok(Self { state, pg_state, slots: Semaphore::new(limits.statements), limits })
+        Ok(Self { state, pg_state, slots: Arc::new(Semaphore::new(limits.statements)), limits })
     }
 
     /// A session of its own for one connection of the PostgreSQL wire.
@@ -100,41 +116,64 @@ impl Engine {
     /// # Errors
     /// [`QueryError`].
     pub async fn run(&self, request: &Request, pin: Arc<Pin>) -> Result<Answer, QueryError> {
-        let time = request.timeout.unwrap_or(self.limits.time).min(self.limits.time);
-        let ends = Instant::now() + time;
-        let slot = tokio::time::timeout_at(ends, self.slots.acquire()).await;
-        let _slot = slot.map_err(|_| QueryError::Busy(time))?;
-        let run = self.run_now(request, pin);
-        tokio::time::timeout_at(ends, run).await.map_err(|_| QueryError::Timeout(time))?
+        let running = self.begin(request.timeout, CancellationToken::new()).await?;
+        let run = async {
+            let planned = self.plan(request, pin, &running).await?;
+            self.collect(planned, request.max_rows).await
+        };
+        running.cap(run).await
     }
 
-    async fn run_now(&self, request: &Request, pin: Arc<Pin>) -> Result<Answer, QueryError> {
+    /// Waits for a slot to run in, for at most the time that the statement has.
+    pub(crate) async fn begin(
+        &self,
+        time: Option<Duration>,
+        cancelled: CancellationToken,
+    ) -> Result<Arc<Running>, QueryError> {
+        let time = time.unwrap_or(self.limits.time).min(self.limits.time);
+        let ends = Instant::now() + time;
+        let slot = tokio::select! {
+            slot = tokio::time::timeout_at(ends, Arc::clone(&self.slots).acquire_owned()) => slot,
+            () = cancelled.cancelled() => return Err(QueryError::Cancelled),
+        };
+        let slot = slot.ok().and_then(Result::ok).map(Slot::new).ok_or(QueryError::Busy(time))?;
+        Ok(Arc::new(Running::new(time, ends, cancelled, Some(slot))))
+    }
+
+    /// Plans a statement that only reads.
+    pub(crate) async fn plan(
+        &self,
+        request: &Request,
+        pin: Arc<Pin>,
+        running: &Arc<Running>,
+    ) -> Result<Planned, QueryError> {
         let statement = parse(&request.sql)?;
         read_only::check(&statement)?;
-        let config = self.state.config().clone().with_extension(pin);
+        let config = self.state.config().clone().with_extension(pin).with_extension(Arc::clone(running));
         let state = SessionStateBuilder::new_from_existing(self.state.clone()).with_config(config).build();
         let plan = state.statement_to_plan(statement).await?;
         let allow =
             SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
         allow.verify_plan(&plan)?;
         let plan = params::bind(plan, &request.params)?;
-        let frame = SessionContext::new_with_state(state).execute_logical_plan(plan).await?;
-        let max_rows = request.max_rows.unwrap_or(self.limits.rows).min(self.limits.rows_max);
-        self.collect(frame.execute_stream().await?, max_rows).await
+        let reads_views = reads_views(&plan)?;
+        Ok(Planned { state, plan, reads_views })
     }
 
-    async fn collect(
+    /// Runs what is planned; the answer has `max_rows` at most.
+    pub(crate) async fn collect(
         &self,
-        mut stream: SendableRecordBatchStream,
-        max_rows: usize,
+        planned: Planned,
+        max_rows: Option<usize>,
     ) -> Result<Answer, QueryError> {
-        let schema = stream.schema();
-        let mut answer = Answer { schema, batches: Vec::new(), rows: 0, truncated: false };
+        let max_rows = max_rows.unwrap_or(self.limits.rows).min(self.limits.rows_max);
+        let frame = SessionContext::new_with_state(planned.state).execute_logical_plan(planned.plan).await?;
+        let mut stream = frame.execute_stream().await?;
+        let mut answer = Answer { schema: stream.schema(), batches: Vec::new(), rows: 0, truncated: false };
         let mut bytes = 0;
         while let Some(batch) = stream.next().await {
             let batch = batch?;
-            let room = max_rows - answer.rows;
-            let kept = batch.slice(0, batch.num_rows().min(room));
+            let kept = batch.slice(0, batch.num_rows().min(max_rows - answer.rows));
             bytes += size(&kept);
             if bytes > self.limits.bytes {
                 return Err(QueryError::TooLarge { limit: self.limits.bytes });
@@ -148,6 +187,26 @@ impl Engine {
         }
         Ok(answer)
     }
+}
+
+/// Where the engine sees a mistake in `sql`, for doors that plan another wording of it.
+pub(crate) async fn locate(state: &SessionState, sql: &str) -> Option<Position> {
+    let error = match parse(sql) {
+        Ok(statement) => QueryError::from(state.statement_to_plan(statement).await.err()?),
+        Err(error) => error,
+    };
+    error.position()
+}
+
+fn reads_views(plan: &LogicalPlan) -> Result<bool, QueryError> {
+    let mut found = false;
+    plan.apply_with_subqueries(|node| {
+        if let LogicalPlan::TableScan(scan) = node {
+            found |= source_as_provider(&scan.source)?.is::<ViewTable>();
+        }
+        Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+    })?;
+    Ok(found)
 }
 
 /// Bytes that the rows of a batch need by themselves, buffers shared with others not counted.
@@ -166,6 +225,7 @@ fn views_size(lengths: impl Iterator<Item = u32>) -> usize {
 
 /// Parses exactly one statement.
 fn parse(sql: &str) -> Result<Statement, QueryError> {
+    bounds::check(sql)?;
     let mut statements = DFParserBuilder::new(sql)
         .with_dialect(&PostgreSqlDialect {})
         .with_recursion_limit(NESTING_MAX)

@@ -1,11 +1,13 @@
 //! What can go wrong with a statement, told apart by what the caller can do about it.
 
+use arrow::error::ArrowError;
+use datafusion::common::SchemaError;
 use datafusion::error::DataFusionError;
 use serde::Serialize;
 use thiserror::Error;
 
 use crate::archive::ArchiveError;
-use crate::engine::deadline::TimeCap;
+use crate::engine::running::Cut;
 use crate::views::ViewsError;
 
 /// A place in a statement, both from 1.
@@ -17,6 +19,45 @@ pub struct Position {
     pub column: u64,
 }
 
+impl Position {
+    /// The same place as a count of characters from 1, if `text` has it.
+    pub(crate) fn in_characters(self, text: &str) -> Option<usize> {
+        let before = usize::try_from(self.line.checked_sub(1)?).ok()?;
+        let column = usize::try_from(self.column).ok()?;
+        let mut lines = text.split_inclusive('\n');
+        let ahead: usize = lines.by_ref().take(before).map(|line| line.chars().count()).sum();
+        let reaches = lines.next().map_or(0, |line| line.chars().count()) + 1;
+        (1..=reaches).contains(&column).then_some(ahead + column)
+    }
+}
+
+/// What is wrong with a statement, as far as clients tell it apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mistake {
+    /// It does not parse.
+    Syntax,
+    /// It is too long or too deep.
+    TooComplex,
+    /// It names a table that is not there.
+    UnknownTable,
+    /// It names a column that is not there.
+    UnknownColumn,
+    /// It names a column that several tables have.
+    AmbiguousColumn,
+    /// It calls a function that is not there.
+    UnknownFunction,
+    /// It divides by zero.
+    DivisionByZero,
+    /// A number does not fit its type.
+    OutOfRange,
+    /// A value cannot be read as the type it should have.
+    InvalidValue,
+    /// It asks for what this engine does not do.
+    Unsupported,
+    /// Anything else.
+    Other,
+}
+
 /// Why a statement has no answer, or the server does not run.
 #[derive(Debug, Error)]
 pub enum QueryError {
@@ -25,6 +66,8 @@ pub enum QueryError {
     Statement {
         /// What is wrong.
         message: String,
+        /// Which kind of mistake it is.
+        mistake: Mistake,
         /// Where.
         position: Option<Position>,
     },
@@ -39,6 +82,9 @@ pub enum QueryError {
     /// It took too long.
     #[error("the statement took longer than {0:?} and was cancelled; narrow it by time or machine")]
     Timeout(std::time::Duration),
+    /// Its client cancelled it.
+    #[error("the statement was cancelled at the client's request")]
+    Cancelled,
     /// Too many others run.
     #[error("no free slot within {0:?}: other statements are running; try again")]
     Busy(std::time::Duration),
@@ -73,7 +119,15 @@ pub enum QueryError {
 impl QueryError {
     /// A statement error without a position.
     pub(crate) fn statement(message: impl Into<String>) -> Self {
-        Self::Statement { message: message.into(), position: None }
+        Self::Statement { message: message.into(), mistake: Mistake::Other, position: None }
+    }
+
+    /// Where in the statement it is, where that is known.
+    pub(crate) fn position(&self) -> Option<Position> {
+        match self {
+            Self::Statement { position, .. } => *position,
+            _ => None,
+        }
     }
 
     /// The outcome's name in metrics.
@@ -82,6 +136,7 @@ impl QueryError {
             Self::Statement { .. } => "statement",
             Self::ReadOnly { .. } => "read_only",
             Self::Timeout(_) => "timeout",
+            Self::Cancelled => "cancelled",
             Self::Busy(_) => "busy",
             Self::TooLarge { .. } | Self::Memory(_) => "too_large",
             Self::Views(_) => "views",
@@ -93,11 +148,21 @@ impl QueryError {
     /// The class of SQLSTATE that PostgreSQL clients know for this.
     pub(crate) fn sqlstate(&self) -> &'static str {
         match self {
-            Self::Statement { message, .. } if message.contains("not found") => "42P01",
-            Self::Statement { message, .. } if message.contains("No field named") => "42703",
-            Self::Statement { .. } => "42601",
+            Self::Statement { mistake, .. } => match mistake {
+                Mistake::Syntax => "42601",
+                Mistake::TooComplex => "54001",
+                Mistake::UnknownTable => "42P01",
+                Mistake::UnknownColumn => "42703",
+                Mistake::AmbiguousColumn => "42702",
+                Mistake::UnknownFunction => "42883",
+                Mistake::DivisionByZero => "22012",
+                Mistake::OutOfRange => "22003",
+                Mistake::InvalidValue => "22P02",
+                Mistake::Unsupported => "0A000",
+                Mistake::Other => "42000",
+            },
             Self::ReadOnly { .. } => "25006",
-            Self::Timeout(_) => "57014",
+            Self::Timeout(_) | Self::Cancelled => "57014",
             Self::Busy(_) => "53300",
             Self::TooLarge { .. } | Self::Memory(_) => "53200",
             Self::Views(_) => "57P03",
@@ -123,7 +188,7 @@ impl From<&DataFusionError> for QueryError {
             root @ (DataFusionError::Internal(_)
             | DataFusionError::External(_)
             | DataFusionError::ExecutionJoin(_)) => Self::Internal(root.strip_backtrace()),
-            root => Self::Statement { message: message(root), position },
+            root => Self::Statement { message: message(root), mistake: mistake(root), position },
         }
     }
 }
@@ -131,6 +196,15 @@ impl From<&DataFusionError> for QueryError {
 impl From<DataFusionError> for QueryError {
     fn from(error: DataFusionError) -> Self {
         Self::from(&error)
+    }
+}
+
+impl From<Cut> for QueryError {
+    fn from(cut: Cut) -> Self {
+        match cut {
+            Cut::Time(time) => Self::Timeout(time),
+            Cut::Cancelled => Self::Cancelled,
+        }
     }
 }
 
@@ -144,8 +218,8 @@ fn find_ours(error: &DataFusionError) -> Option<QueryError> {
         if let Some(archive) = at.downcast_ref::<ArchiveError>() {
             return Some(QueryError::Archive(archive.to_string()));
         }
-        if let Some(TimeCap(cap)) = at.downcast_ref::<TimeCap>() {
-            return Some(QueryError::Timeout(*cap));
+        if let Some(cut) = at.downcast_ref::<Cut>() {
+            return Some((*cut).into());
         }
         if let Some(inner) = at.downcast_ref::<DataFusionError>()
             && let DataFusionError::Context(_, inner) | DataFusionError::Diagnostic(_, inner) = inner
@@ -156,6 +230,30 @@ fn find_ours(error: &DataFusionError) -> Option<QueryError> {
         source = at.source();
     }
     None
+}
+
+fn mistake(error: &DataFusionError) -> Mistake {
+    match error {
+        DataFusionError::SQL(..) => Mistake::Syntax,
+        DataFusionError::NotImplemented(_) => Mistake::Unsupported,
+        DataFusionError::SchemaError(error, _) => match **error {
+            SchemaError::FieldNotFound { .. } => Mistake::UnknownColumn,
+            SchemaError::AmbiguousReference { .. } => Mistake::AmbiguousColumn,
+            _ => Mistake::Other,
+        },
+        DataFusionError::ArrowError(error, _) => match **error {
+            ArrowError::DivideByZero => Mistake::DivisionByZero,
+            ArrowError::ArithmeticOverflow(_) => Mistake::OutOfRange,
+            ArrowError::CastError(_) | ArrowError::ParseError(_) => Mistake::InvalidValue,
+            ArrowError::NotYetImplemented(_) => Mistake::Unsupported,
+            _ => Mistake::Other,
+        },
+        // The engine tells these apart by their words alone.
+        DataFusionError::Plan(text) if text.starts_with("table '") => Mistake::UnknownTable,
+        DataFusionError::Plan(text) if text.starts_with("Invalid function '") => Mistake::UnknownFunction,
+        DataFusionError::Plan(text) if text.starts_with("column '") => Mistake::UnknownColumn,
+        _ => Mistake::Other,
+    }
 }
 
 fn message(error: &DataFusionError) -> String {

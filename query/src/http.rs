@@ -4,6 +4,7 @@ pub(crate) mod encode;
 mod page;
 mod sql;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::Router;
@@ -30,6 +31,8 @@ pub(crate) struct Gateway {
     pub(crate) board: Board,
     pub(crate) metrics: PrometheusHandle,
     pub(crate) clock: Arc<dyn Clock>,
+    /// Names under which this server may be reached, beside addresses and `localhost`.
+    pub(crate) hosts: Vec<String>,
 }
 
 /// All routes.
@@ -42,14 +45,20 @@ pub(crate) fn router(gateway: Arc<Gateway>) -> Router {
         .route("/", get(page::index))
         .route("/{file}", get(page::asset))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
-        .layer(middleware::from_fn(guard))
+        .layer(middleware::from_fn_with_state(Arc::clone(&gateway), guard))
         .with_state(gateway)
 }
 
 /// Pages of other sites may not use a visitor's browser to ask here, nor frame or sniff what is answered.
-async fn guard(request: Request, next: Next) -> Response {
-    if foreign(request.headers()) {
-        let message = "requests from pages of other origins are refused";
+async fn guard(State(gateway): State<Arc<Gateway>>, request: Request, next: Next) -> Response {
+    let refused = if !is_ours(request.headers(), &gateway.hosts) {
+        Some("this server is not reached by that name; use its address, or list the name in `hosts`")
+    } else if foreign(request.headers()) {
+        Some("requests from pages of other origins are refused")
+    } else {
+        None
+    };
+    if let Some(message) = refused {
         return (StatusCode::FORBIDDEN, Json(json!({"error": {"message": message, "position": null}})))
             .into_response();
     }
@@ -58,6 +67,26 @@ async fn guard(request: Request, next: Next) -> Response {
         response.headers_mut().insert(name, value);
     }
     response
+}
+
+/// Whether the request names this server as it should be named. A page elsewhere can point a name of its own at
+/// this address (DNS rebinding), and its requests then look like our page's, but for that name.
+fn is_ours(headers: &HeaderMap, hosts: &[String]) -> bool {
+    headers.get_all(header::HOST).iter().all(|host| {
+        let Ok(host) = host.to_str() else { return false };
+        let name = without_port(host);
+        let address = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+        let listed = |known: &str| known.eq_ignore_ascii_case(name) || known.eq_ignore_ascii_case(host);
+        address.is_ok() || listed("localhost") || hosts.iter().any(|known| listed(known))
+    })
+}
+
+/// `name`, `[::1]` or `127.0.0.1` of `name:port` and the like.
+fn without_port(host: &str) -> &str {
+    match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    }
 }
 
 /// Whether a browser says that the request comes from a page that was not served here.
@@ -84,4 +113,40 @@ async fn health(State(gateway): State<Arc<Gateway>>) -> Response {
 async fn metrics(State(gateway): State<Arc<Gateway>>) -> Response {
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], gateway.metrics.render())
         .into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_addresses_and_known_names_are_answered() {
+        let check = |host: &str, expected| {
+            let headers = [(header::HOST, host.parse().unwrap())].into_iter().collect();
+            assert_eq!(is_ours(&headers, &["plant.example".into()]), expected, "{host}");
+        };
+        for host in ["127.0.0.1:8080", "10.1.2.3", "[::1]:80", "[::1]", "localhost", "LocalHost:1"] {
+            check(host, true);
+        }
+        check("plant.example:8080", true);
+        check("Plant.Example", true);
+        for host in
+            ["evil.example", "localhost.evil.example:8080", "127.0.0.1.evil.example", "plant.example.x"]
+        {
+            check(host, false);
+        }
+        assert!(is_ours(&HeaderMap::new(), &[]), "HTTP/1.0 names no host");
+    }
+
+    #[test]
+    fn pages_of_other_origins_are_refused() {
+        let check = |origin: &str, host: &str, expected| {
+            let headers = [(header::ORIGIN, origin), (header::HOST, host)];
+            let headers = headers.into_iter().map(|(name, value)| (name, value.parse().unwrap())).collect();
+            assert_eq!(foreign(&headers), expected, "{origin} {host}");
+        };
+        check("http://127.0.0.1:8080", "127.0.0.1:8080", false);
+        check("http://evil.example", "127.0.0.1:8080", true);
+        check("null", "127.0.0.1:8080", true);
+    }
 }

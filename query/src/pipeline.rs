@@ -1,4 +1,25 @@
 //! How far archive and views are: behind `/v1/pipeline`, the freshness of answers, and the board.
+//!
+//! `/v1/pipeline` answers with one object:
+//!
+//! | key | meaning |
+//! |---|---|
+//! | `now_us` | the server's clock, µs UTC |
+//! | `partitions` | one object for each partition that archive or views know, see below |
+//! | `archived_readings`, `archived_records` | rows in the archive, all partitions; null where it cannot be read |
+//! | `archive_written_us` | when its newest commit was written, µs UTC |
+//! | `views_away` | whether the views' server does not answer: what it alone knows is null or missing |
+//! | `archive_error`, `views_error` | why one side's marks are missing, else null |
+//!
+//! A partition, where every value but the first two may be null:
+//!
+//! | key | from | meaning |
+//! |---|---|---|
+//! | `topic`, `partition` | | which it is |
+//! | `end`, `received`, `visible` | views | next offsets: of the partition, received, seen in the views |
+//! | `visible_updated_us`, `readings` | views | when `visible` last moved, µs UTC; readings in the views |
+//! | `durable`, `durable_updated_us` | archive | next offset not archived yet; when the newest commit was written |
+//! | `archived_readings`, `archived_records` | archive | rows in this partition's files |
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,6 +27,7 @@ use std::time::Duration;
 use serde::Serialize;
 use stillwell_schema::TopicPartition;
 use stillwell_schema::health::{Board, State};
+use stillwell_schema::paths::FileKind;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
@@ -19,12 +41,15 @@ const POSITIONS_AGE_MAX: Duration = Duration::from_millis(500);
 /// A server that does not say how far it is within this time counts as away.
 const POSITIONS_TIME_MAX: Duration = Duration::from_secs(2);
 
+/// What the views' server said stays good for this long where a statement does not read them.
+const POSITIONS_KEPT_MAX: Duration = Duration::from_secs(5);
+
 /// How fresh an answer is.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct Freshness {
-    /// When the newest commit of the archive was written, µs UTC; null where there is none.
+    /// The archive is complete up to what was written at this time, µs UTC; null where that is not known.
     pub(crate) archive_us: Option<i64>,
-    /// When the views last moved on, µs UTC; null where they do not answer.
+    /// The same for the views; null where they do not answer, or were not read and not asked lately.
     pub(crate) views_us: Option<i64>,
 }
 
@@ -40,6 +65,8 @@ pub(crate) struct Marks {
     visible_updated_us: Option<i64>,
     durable_updated_us: Option<i64>,
     readings: Option<u64>,
+    archived_readings: Option<u64>,
+    archived_records: Option<u64>,
 }
 
 /// The answer of `/v1/pipeline`.
@@ -47,6 +74,10 @@ pub(crate) struct Marks {
 pub(crate) struct Report {
     now_us: i64,
     partitions: Vec<Marks>,
+    archived_readings: Option<u64>,
+    archived_records: Option<u64>,
+    archive_written_us: Option<i64>,
+    views_away: bool,
     /// Why the archive's marks are missing.
     archive_error: Option<String>,
     /// Why the views' marks are missing.
@@ -69,27 +100,38 @@ impl Pipeline {
         Self { catalogue, views, board, last: Mutex::default() }
     }
 
-    /// How fresh an answer is that saw `seen` of the archive.
-    pub(crate) async fn freshness(&self, seen: Option<&Snapshot>) -> Freshness {
-        let archive = async {
-            match seen {
-                Some(seen) => seen.written_us(),
-                None => self.archive().await.ok().and_then(|snapshot| snapshot.written_us()),
-            }
-        };
-        let (archive_us, positions) = tokio::join!(archive, self.positions());
-        let views_us = positions.ok().and_then(|all| all.iter().map(|one| one.updated_us).max());
-        Freshness { archive_us, views_us }
+    /// How far the views are, before a statement runs. One that reads none of them does not wait for their
+    /// server: it takes what was heard last.
+    pub(crate) async fn before(&self, reads_views: bool) -> Option<Arc<Vec<Positions>>> {
+        if reads_views {
+            return self.positions().await.ok();
+        }
+        let last = self.last.try_lock().ok()?;
+        let (asked, answer) = last.as_ref()?;
+        (asked.elapsed() < POSITIONS_KEPT_MAX).then(|| answer.clone().ok()).flatten()
+    }
+
+    /// How fresh an answer is that saw `seen` of the archive, and was planned when the views were at `positions`.
+    pub(crate) fn freshness(&self, seen: Option<&Snapshot>, positions: Option<&[Positions]>) -> Freshness {
+        let last = if seen.is_none() { self.catalogue.last() } else { None };
+        let archive = seen.or(last.as_ref());
+        let lanes = archive.into_iter().flat_map(Snapshot::heads).map(|head| {
+            let end = positions.into_iter().flatten().find(|one| one.is_of(&head.lane)).map(|one| one.end);
+            (end.is_some_and(|end| head.range.next.0 < end), head.written_us)
+        });
+        let views = positions.into_iter().flatten().map(|one| (one.position < one.end, one.updated_us));
+        Freshness { archive_us: complete_us(lanes), views_us: complete_us(views) }
     }
 
     /// Both sides, partition by partition.
     pub(crate) async fn report(&self, now_us: i64) -> Report {
         let (archive, positions) = tokio::join!(self.archive(), self.positions());
         let mut marks = std::collections::BTreeMap::<TopicPartition, Marks>::new();
-        for head in archive.iter().flat_map(Snapshot::heads) {
+        for (lane, head) in archive.iter().flat_map(Snapshot::lanes).filter_map(|l| Some((l, l.head()?))) {
             let at = at(&mut marks, &head.lane);
-            at.durable = Some(head.range.next.0);
-            at.durable_updated_us = Some(head.written_us);
+            (at.durable, at.durable_updated_us) = (Some(head.range.next.0), Some(head.written_us));
+            at.archived_readings = Some(lane.rows(FileKind::Readings));
+            at.archived_records = Some(lane.rows(FileKind::Records));
         }
         for seen in positions.iter().flat_map(|all| all.iter()) {
             let at = at(&mut marks, &TopicPartition::new(seen.topic.as_str(), seen.partition));
@@ -99,6 +141,10 @@ impl Pipeline {
         Report {
             now_us,
             partitions: marks.into_values().collect(),
+            archived_readings: archive.as_ref().ok().map(|all| all.rows(FileKind::Readings)),
+            archived_records: archive.as_ref().ok().map(|all| all.rows(FileKind::Records)),
+            archive_written_us: archive.as_ref().ok().and_then(Snapshot::written_us),
+            views_away: positions.is_err(),
             archive_error: archive.err().map(|error| error.to_string()),
             views_error: positions.err().map(|error| error.to_string()),
         }
@@ -141,6 +187,19 @@ impl Pipeline {
     }
 }
 
+/// Lanes as (behind, when it last moved on): together they are complete up to the earliest of those behind. A
+/// lane that has everything, however long idle, holds nothing back.
+fn complete_us(lanes: impl Iterator<Item = (bool, i64)>) -> Option<i64> {
+    let (mut behind, mut newest) = (None::<i64>, None::<i64>);
+    for (is_behind, moved_us) in lanes {
+        newest = newest.max(Some(moved_us));
+        if is_behind {
+            behind = Some(behind.map_or(moved_us, |earliest| earliest.min(moved_us)));
+        }
+    }
+    behind.or(newest)
+}
+
 fn at<'a>(
     marks: &'a mut std::collections::BTreeMap<TopicPartition, Marks>,
     lane: &TopicPartition,
@@ -150,4 +209,20 @@ fn at<'a>(
         partition: lane.partition,
         ..Marks::default()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lane_that_lags_says_how_fresh_the_whole_is() {
+        let check = |lanes: &[(bool, i64)], expected| {
+            assert_eq!(complete_us(lanes.iter().copied()), expected, "{lanes:?}");
+        };
+        check(&[], None);
+        check(&[(false, 5), (false, 9)], Some(9));
+        check(&[(true, 5), (false, 2), (false, 9)], Some(5));
+        check(&[(true, 7), (true, 6), (false, 1)], Some(6));
+    }
 }

@@ -54,7 +54,8 @@ pub async fn bind(
     let views = Views::new(&settings.clickhouse, &settings.limits);
     let engine = Arc::new(Engine::new(&settings, &catalogue, &views)?);
     let pipeline = Pipeline::new(catalogue, views, board.clone());
-    let gateway = Arc::new(Gateway { engine, pipeline, board, metrics, clock });
+    let hosts = settings.hosts;
+    let gateway = Arc::new(Gateway { engine, pipeline, board, metrics, clock, hosts });
     Ok(Server { http, pg, bound: Bound { http: http_at, pg: pg_at }, gateway })
 }
 

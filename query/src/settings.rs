@@ -17,6 +17,8 @@ pub struct QuerySettings {
     pub topics: Vec<String>,
     /// The server of the views.
     pub clickhouse: ClickHouseSettings,
+    /// Names under which HTTP clients may reach this server, beside IP addresses and `localhost`.
+    pub hosts: Vec<String>,
     /// Caps on one statement.
     pub limits: Limits,
 }
@@ -50,15 +52,16 @@ impl std::fmt::Debug for ClickHouseSettings {
 pub struct Limits {
     /// How long a statement may take, waiting and planning included.
     pub time: Duration,
-    /// Rows of an HTTP answer where the request does not say; more are cut off and the answer says so.
+    /// Rows of an HTTP answer where the request does not say, at most [`rows_max`](Self::rows_max); more are cut
+    /// off and the answer says so.
     pub rows: usize,
-    /// The most rows that a request may ask for.
+    /// The most rows of an HTTP answer, whatever the request asks for.
     pub rows_max: usize,
-    /// Bytes of an HTTP answer's columns; larger answers are refused.
+    /// Bytes of an HTTP answer, its columns in memory and its body each; larger answers are refused.
     pub bytes: usize,
     /// Memory of all running statements together, beyond which they spill to disk or fail.
     pub memory_bytes: usize,
-    /// Statements over HTTP that run at once; more wait for their turn.
+    /// Statements that run at once, whichever way they came; more wait for their turn.
     pub statements: usize,
     /// Connections on the PostgreSQL wire.
     pub connections: usize,

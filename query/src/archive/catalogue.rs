@@ -7,7 +7,7 @@
 //! names it. It is never left out.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use futures::{StreamExt, TryStreamExt, future, stream};
 use object_store::{ObjectStore, ObjectStoreExt, path::Path};
@@ -52,7 +52,25 @@ pub enum ArchiveError {
     Cut(String),
 }
 
-/// What one entry says of its files: what pruning and statistics need, no more.
+/// A data file, as far as a scan needs to know it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct File {
+    /// Path relative to the archive's root.
+    pub path: Box<str>,
+    /// Size in bytes.
+    pub bytes: u64,
+    /// Rows inside.
+    pub rows: u64,
+}
+
+impl From<FileRef> for File {
+    fn from(file: FileRef) -> Self {
+        Self { path: file.path.into(), bytes: file.bytes, rows: file.rows }
+    }
+}
+
+/// What one entry says of its files: what pruning and statistics need, no more. There is one in memory for every
+/// commit of the archive.
 #[derive(Clone, Debug)]
 pub struct Commit {
     /// Whose range it is.
@@ -60,9 +78,9 @@ pub struct Commit {
     /// The offsets covered.
     pub range: OffsetRange,
     /// Decoded columns.
-    pub readings: Option<FileRef>,
+    pub readings: Option<File>,
     /// Original bytes.
-    pub records: Option<FileRef>,
+    pub records: Option<File>,
     /// Records that could not be decoded.
     pub undecodable: u64,
     /// Smallest and largest source time, µs UTC.
@@ -76,7 +94,7 @@ pub struct Commit {
 impl Commit {
     /// The file of one kind.
     #[must_use]
-    pub fn file(&self, kind: FileKind) -> Option<&FileRef> {
+    pub fn file(&self, kind: FileKind) -> Option<&File> {
         match kind {
             FileKind::Readings => self.readings.as_ref(),
             FileKind::Records => self.records.as_ref(),
@@ -84,21 +102,64 @@ impl Commit {
     }
 }
 
+/// The commits of one lane, in order, and their sums.
+#[derive(Clone, Debug, Default)]
+pub struct LaneCommits {
+    commits: Vec<Arc<Commit>>,
+    readings: u64,
+    records: u64,
+}
+
+impl LaneCommits {
+    /// The last commit.
+    #[must_use]
+    pub fn head(&self) -> Option<&Arc<Commit>> {
+        self.commits.last()
+    }
+
+    /// Rows in all files of one kind.
+    #[must_use]
+    pub fn rows(&self, kind: FileKind) -> u64 {
+        match kind {
+            FileKind::Readings => self.readings,
+            FileKind::Records => self.records,
+        }
+    }
+
+    fn push(&mut self, commit: Commit) {
+        let rows = |kind| commit.file(kind).map_or(0, |file| file.rows);
+        self.readings += rows(FileKind::Readings);
+        self.records += rows(FileKind::Records);
+        self.commits.push(Arc::new(commit));
+    }
+}
+
 /// Everything that was committed at one moment.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
-    lanes: Vec<Arc<Vec<Arc<Commit>>>>,
+    lanes: Vec<Arc<LaneCommits>>,
 }
 
 impl Snapshot {
     /// All commits, lane by lane, in order.
     pub fn commits(&self) -> impl Iterator<Item = &Arc<Commit>> {
-        self.lanes.iter().flat_map(|lane| lane.iter())
+        self.lanes.iter().flat_map(|lane| lane.commits.iter())
+    }
+
+    /// All lanes.
+    pub fn lanes(&self) -> impl Iterator<Item = &LaneCommits> {
+        self.lanes.iter().map(|lane| &**lane)
     }
 
     /// The last commit of each lane.
     pub fn heads(&self) -> impl Iterator<Item = &Arc<Commit>> {
-        self.lanes.iter().filter_map(|lane| lane.last())
+        self.lanes().filter_map(LaneCommits::head)
+    }
+
+    /// Rows in all files of one kind.
+    #[must_use]
+    pub fn rows(&self, kind: FileKind) -> u64 {
+        self.lanes().map(|lane| lane.rows(kind)).sum()
     }
 
     /// When the newest commit was written, µs UTC.
@@ -114,19 +175,26 @@ pub struct Catalogue {
     store: Arc<dyn ObjectStore>,
     topics: Vec<String>,
     lanes: Mutex<BTreeMap<TopicPartition, Lane>>,
+    last: RwLock<Option<Snapshot>>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Lane {
     head: Head,
-    commits: Arc<Vec<Arc<Commit>>>,
+    commits: Arc<LaneCommits>,
 }
 
 impl Catalogue {
     /// A catalogue of `topics` in the archive that `store` holds at its root.
     #[must_use]
     pub fn new(store: Arc<dyn ObjectStore>, topics: Vec<String>) -> Self {
-        Self { store, topics, lanes: Mutex::default() }
+        Self { store, topics, lanes: Mutex::default(), last: RwLock::default() }
+    }
+
+    /// What the last look saw; none before the first.
+    #[must_use]
+    pub fn last(&self) -> Option<Snapshot> {
+        self.last.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// All that is committed now.
@@ -142,7 +210,9 @@ impl Catalogue {
         }
         let reads = lanes.iter_mut().map(|(id, lane)| self.follow(id, lane));
         future::try_join_all(reads).await?;
-        Ok(Snapshot { lanes: lanes.values().map(|lane| Arc::clone(&lane.commits)).collect() })
+        let snapshot = Snapshot { lanes: lanes.values().map(|lane| Arc::clone(&lane.commits)).collect() };
+        *self.last.write().unwrap_or_else(PoisonError::into_inner) = Some(snapshot.clone());
+        Ok(snapshot)
     }
 
     async fn partitions(&self, topic: &str) -> Result<Vec<TopicPartition>, ArchiveError> {
@@ -170,7 +240,8 @@ impl Catalogue {
             let present: Vec<Vec<u8>> = objects.iter().map_while(Clone::clone).collect();
             let hole = present.len() < objects.iter().flatten().count();
             let ended = present.len() < objects.len();
-            *lane = check(id.clone(), lane.clone(), present).await?;
+            let before = lane.commits.head().and_then(|commit| commit.machines.clone());
+            lane.append(check(id.clone(), lane.head.clone(), before, present).await?)?;
             if hole || (ended && first_look && self.has_later(id, lane.head.seq).await?) {
                 return Err(ArchiveError::Missing { path: paths::entry(id, lane.head.seq) });
             }
@@ -209,29 +280,66 @@ fn store_error(path: &str, source: object_store::Error) -> ArchiveError {
     ArchiveError::Store { path: path.to_owned(), source: Arc::new(source) }
 }
 
-/// Checks entries in order on a blocking thread: signatures and hashes are computation.
-async fn check(id: TopicPartition, lane: Lane, objects: Vec<Vec<u8>>) -> Result<Lane, ArchiveError> {
-    if objects.is_empty() {
-        return Ok(lane);
-    }
-    let checked = tokio::task::spawn_blocking(move || check_all(&id, lane, objects)).await;
-    checked.map_err(|error| ArchiveError::Cut(error.to_string()))?
+/// Entries that are right, up to the first that is not.
+struct Checked {
+    head: Head,
+    commits: Vec<Commit>,
+    broken: Option<ArchiveError>,
 }
 
-fn check_all(id: &TopicPartition, mut lane: Lane, objects: Vec<Vec<u8>>) -> Result<Lane, ArchiveError> {
-    let commits = Arc::make_mut(&mut lane.commits);
+impl Lane {
+    /// Takes what was read. The lane's commits are copied only while a statement holds them.
+    fn append(&mut self, checked: Checked) -> Result<(), ArchiveError> {
+        let Checked { head, commits, broken } = checked;
+        self.head = head;
+        if !commits.is_empty() {
+            let lane = Arc::make_mut(&mut self.commits);
+            commits.into_iter().for_each(|commit| lane.push(commit));
+        }
+        broken.map_or(Ok(()), Err)
+    }
+}
+
+/// Checks entries in order on a blocking thread: signatures and hashes are computation.
+async fn check(
+    id: TopicPartition,
+    head: Head,
+    machines: Option<Arc<[String]>>,
+    objects: Vec<Vec<u8>>,
+) -> Result<Checked, ArchiveError> {
+    if objects.is_empty() {
+        return Ok(Checked { head, commits: Vec::new(), broken: None });
+    }
+    let checked = tokio::task::spawn_blocking(move || check_all(&id, head, machines, objects)).await;
+    checked.map_err(|error| ArchiveError::Cut(error.to_string()))
+}
+
+fn check_all(
+    id: &TopicPartition,
+    mut head: Head,
+    mut machines: Option<Arc<[String]>>,
+    objects: Vec<Vec<u8>>,
+) -> Checked {
+    let mut commits: Vec<Commit> = Vec::with_capacity(objects.len());
     for bytes in objects {
-        let path = paths::entry(id, lane.head.seq);
+        let path = paths::entry(id, head.seq);
         let signed = SignedEntry::parse(bytes).and_then(|signed| {
-            lane.head.check(id, &signed.entry)?;
+            head.check(id, &signed.entry)?;
             Ok(signed)
         });
-        let signed = signed.map_err(|source| ArchiveError::Entry { path, source: Arc::new(source) })?;
-        lane.head = signed.head();
-        let before = commits.last().and_then(|commit| commit.machines.clone());
-        commits.push(Arc::new(commit(id, signed, before)));
+        let signed = match signed {
+            Ok(signed) => signed,
+            Err(source) => {
+                let broken = Some(ArchiveError::Entry { path, source: Arc::new(source) });
+                return Checked { head, commits, broken };
+            }
+        };
+        head = signed.head();
+        let commit = commit(id, signed, machines.take());
+        machines.clone_from(&commit.machines);
+        commits.push(commit);
     }
-    Ok(lane)
+    Checked { head, commits, broken: None }
 }
 
 /// Machines change rarely, so that most commits of a lane share one list.
@@ -244,8 +352,8 @@ fn commit(id: &TopicPartition, signed: SignedEntry, before: Option<Arc<[String]>
     Commit {
         lane: id.clone(),
         range: entry.range,
-        readings: entry.readings,
-        records: entry.records,
+        readings: entry.readings.map(File::from),
+        records: entry.records.map(File::from),
         undecodable: entry.undecodable,
         time_us: entry.time_min_us.zip(entry.time_max_us),
         machines,

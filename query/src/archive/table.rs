@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::config::TableParquetOptions;
 use datafusion::common::stats::Precision;
-use datafusion::common::{ColumnStatistics, Result, Statistics, project_schema};
+use datafusion::common::{ColumnStatistics, Result, ScalarValue, Statistics, project_schema};
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::parquet::CachedParquetFileReaderFactory;
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
@@ -22,8 +22,14 @@ use stillwell_schema::paths::FileKind;
 use tokio::sync::OnceCell;
 
 use super::STORE_URL;
-use super::catalogue::{ArchiveError, Catalogue, Commit, Snapshot};
+use super::catalogue::{ArchiveError, Catalogue, Commit, File, Snapshot};
+use super::footers::Footers;
 use super::prune;
+use super::rows::RowsExec;
+
+/// Statistics of single files let a scan skip files while it runs. They are worth their memory (kilobytes a file)
+/// only where few files are left.
+const FILE_STATISTICS_MAX: usize = 256;
 
 /// Text is handed on as views into the decoded pages: the same text, without a copy per row.
 static READINGS: LazyLock<SchemaRef> = LazyLock::new(|| as_views(&columns::READINGS));
@@ -68,13 +74,32 @@ impl ArchiveTable {
         Self { catalogue, kind }
     }
 
-    async fn commits(&self, state: &dyn Session) -> Result<Vec<Arc<Commit>>, ArchiveError> {
-        let snapshot = match state.config().get_extension::<Pin>() {
-            Some(pin) => pin.snapshot(&self.catalogue).await?,
-            None => self.catalogue.refresh().await?,
+    async fn snapshot(&self, state: &dyn Session) -> Result<Snapshot> {
+        let seen = match state.config().get_extension::<Pin>() {
+            Some(pin) => pin.snapshot(&self.catalogue).await,
+            None => self.catalogue.refresh().await,
         };
-        let with_rows = |commit: &&Arc<Commit>| commit.file(self.kind).is_some_and(|file| file.rows > 0);
-        Ok(snapshot.commits().filter(with_rows).cloned().collect())
+        seen.map_err(|error| DataFusionError::External(Box::new(error)))
+    }
+
+    /// The scan of exactly these commits' files.
+    fn scan_files(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        commits: &[Arc<Commit>],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let schema = self.schema();
+        let each = commits.len() <= FILE_STATISTICS_MAX;
+        let files = commits.iter().filter_map(|commit| file(commit, self.kind, each.then_some(&schema)));
+        let groups = FileGroup::new(files.collect()).split_files(state.config().target_partitions());
+        let scan = FileScanConfigBuilder::new(ObjectStoreUrl::parse(STORE_URL)?, source(state, &schema)?)
+            .with_file_groups(groups)
+            .with_statistics(statistics(commits, self.kind, &schema))
+            .with_projection_indices(projection.cloned())?
+            .with_limit(limit);
+        Ok(DataSourceExec::from_data_source(scan.build()))
     }
 }
 
@@ -104,20 +129,18 @@ impl TableProvider for ArchiveTable {
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let schema = self.schema();
-        let commits =
-            self.commits(state).await.map_err(|error| DataFusionError::External(Box::new(error)))?;
+        let snapshot = self.snapshot(state).await?;
+        if filters.is_empty() && projection.is_some_and(Vec::is_empty) {
+            let rows = usize::try_from(snapshot.rows(self.kind)).unwrap_or(usize::MAX);
+            return Ok(Arc::new(RowsExec::new(limit.map_or(rows, |limit| limit.min(rows)))));
+        }
+        let with_rows = |commit: &&Arc<Commit>| commit.file(self.kind).is_some_and(|file| file.rows > 0);
+        let commits = snapshot.commits().filter(with_rows).cloned().collect();
         let commits = prune::prune(state, &schema, self.kind, commits, filters)?;
         if commits.is_empty() {
             return Ok(Arc::new(EmptyExec::new(project_schema(&schema, projection)?)));
         }
-        let files = commits.iter().filter_map(|commit| file(commit, self.kind, &schema)).collect();
-        let groups = FileGroup::new(files).split_files(state.config().target_partitions());
-        let scan = FileScanConfigBuilder::new(ObjectStoreUrl::parse(STORE_URL)?, source(state, &schema)?)
-            .with_file_groups(groups)
-            .with_statistics(statistics(&commits, self.kind, &schema))
-            .with_projection_indices(projection.cloned())?
-            .with_limit(limit);
-        Ok(DataSourceExec::from_data_source(scan.build()))
+        self.scan_files(state, projection, &commits, limit)
     }
 }
 
@@ -129,23 +152,29 @@ fn source(state: &dyn Session, schema: &SchemaRef) -> Result<Arc<ParquetSource>>
         ..TableParquetOptions::default()
     };
     let store = state.runtime_env().object_store(ObjectStoreUrl::parse(STORE_URL)?)?;
-    let footers = state.runtime_env().cache_manager.get_file_metadata_cache();
+    let cache = state.runtime_env().cache_manager.get_file_metadata_cache();
+    let footers = Footers(CachedParquetFileReaderFactory::new(store, cache));
     let source = ParquetSource::new(Arc::clone(schema))
         .with_table_parquet_options(options)
-        .with_parquet_file_reader_factory(Arc::new(CachedParquetFileReaderFactory::new(store, footers)));
+        .with_parquet_file_reader_factory(Arc::new(footers));
     Ok(Arc::new(source))
 }
 
-fn file(commit: &Arc<Commit>, kind: FileKind, schema: &SchemaRef) -> Option<PartitionedFile> {
+fn file(commit: &Arc<Commit>, kind: FileKind, statistics_of: Option<&SchemaRef>) -> Option<PartitionedFile> {
     let file = commit.file(kind)?;
-    let statistics = statistics(std::slice::from_ref(commit), kind, schema);
-    Some(PartitionedFile::new(&file.path, file.bytes).with_statistics(Arc::new(statistics)))
+    let listed = PartitionedFile::new(&*file.path, file.bytes);
+    Some(match statistics_of {
+        Some(schema) => {
+            listed.with_statistics(Arc::new(statistics(std::slice::from_ref(commit), kind, schema)))
+        }
+        None => listed,
+    })
 }
 
 /// What the entries say of these files together.
 fn statistics(commits: &[Arc<Commit>], kind: FileKind, schema: &SchemaRef) -> Statistics {
     let files = || commits.iter().filter_map(|commit| commit.file(kind));
-    let sum = |of: fn(&stillwell_schema::manifest::FileRef) -> u64| {
+    let sum = |of: fn(&File) -> u64| {
         Precision::Exact(usize::try_from(files().map(of).sum::<u64>()).unwrap_or(usize::MAX))
     };
     Statistics {
@@ -158,25 +187,33 @@ fn statistics(commits: &[Arc<Commit>], kind: FileKind, schema: &SchemaRef) -> St
 /// Only times are exact: the first and last offset of a range may be gaps, and a file may hold a machine that
 /// its entry does not list.
 fn column(commits: &[Arc<Commit>], kind: FileKind, name: &str) -> ColumnStatistics {
-    let bounds: Option<Vec<_>> = match (kind, name) {
-        (FileKind::Readings, "time") | (_, "partition" | "offset") => {
-            commits.iter().map(|commit| prune::bounds(commit, name)).collect()
-        }
-        _ => None,
-    };
     let mut column = ColumnStatistics::new_unknown();
-    let Some(bounds) =
-        bounds.filter(|bounds| bounds.iter().all(|(min, max)| !min.is_null() && !max.is_null()))
-    else {
-        return column;
+    let known = match name {
+        "time" => kind == FileKind::Readings,
+        "partition" | "offset" => true,
+        _ => false,
     };
+    let Some((smallest, largest)) = known.then(|| extremes(commits, name)).flatten() else { return column };
     let precision = if name == "offset" { Precision::Inexact } else { Precision::Exact };
-    let (min, max): (Vec<_>, Vec<_>) = bounds.into_iter().unzip();
-    let smallest = min.into_iter().reduce(|a, b| if b < a { b } else { a });
-    let largest = max.into_iter().reduce(|a, b| if b > a { b } else { a });
-    if let (Some(smallest), Some(largest)) = (smallest, largest) {
-        (column.min_value, column.max_value) = (precision(smallest), precision(largest));
-        column.null_count = Precision::Exact(0);
-    }
+    (column.min_value, column.max_value) = (precision(smallest), precision(largest));
+    column.null_count = Precision::Exact(0);
     column
+}
+
+/// The smallest and largest value of a column in all commits; none if a commit does not know.
+fn extremes(commits: &[Arc<Commit>], name: &str) -> Option<(ScalarValue, ScalarValue)> {
+    let mut both: Option<(ScalarValue, ScalarValue)> = None;
+    for commit in commits {
+        let (min, max) = prune::bounds(commit, name)?;
+        if min.is_null() || max.is_null() {
+            return None;
+        }
+        both = Some(match both {
+            Some((least, most)) => {
+                (if min < least { min } else { least }, if max > most { max } else { most })
+            }
+            None => (min, max),
+        });
+    }
+    both
 }

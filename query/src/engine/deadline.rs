@@ -1,39 +1,43 @@
-//! The cap on time, inside the plan: whichever way a statement came, its stream ends with an error when its
-//! time is up.
+//! The end of a statement, inside the plan: whichever way it came, its stream ends with an error when its time
+//! is up or it is cancelled.
+//!
+//! A task of its own drives the plan, so that the end comes even to a statement whose client no longer reads. A
+//! task ends where it yields: the engine's scans do, and what multiplies their rows is made to here.
 
 use std::fmt;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::catalog::Session;
 use datafusion::common::Result;
-use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::error::DataFusionError;
 use datafusion::execution::TaskContext;
 use datafusion::execution::context::QueryPlanner;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
+use datafusion::physical_plan::coop::CooperativeExec;
+use datafusion::physical_plan::stream::RecordBatchReceiverStream;
 use datafusion::physical_plan::{
-    DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, RecordBatchStream, SendableRecordBatchStream,
+    DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PlanProperties,
+    SendableRecordBatchStream,
 };
 use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
-use futures::Stream;
-use thiserror::Error;
-use tokio::time::{Instant, Sleep};
+use futures::StreamExt;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
-/// The statement's time is up.
-#[derive(Clone, Copy, Debug, Error)]
-#[error("the statement took longer than {0:?}")]
-pub struct TimeCap(pub Duration);
+use super::running::Running;
 
-/// Plans as usual and puts the cap on top.
+/// Batches that wait for the client.
+const BATCHES_AHEAD_MAX: usize = 1;
+
+/// Plans as usual and puts the end on top.
 #[derive(Debug)]
 pub(crate) struct CappedPlanner {
+    /// For a statement that nobody gave an end.
     pub(crate) time: Duration,
 }
 
@@ -44,28 +48,46 @@ impl QueryPlanner for CappedPlanner {
         plan: &LogicalPlan,
         session: &dyn Session,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let started = Instant::now();
+        let running = session.config().get_extension::<Running>().unwrap_or_else(|| {
+            let ends = Instant::now() + self.time;
+            Arc::new(Running::new(self.time, ends, CancellationToken::new(), None))
+        });
         let planner = DefaultPhysicalPlanner::default();
-        let planned = planner.create_physical_plan(plan, session);
-        let Ok(input) = tokio::time::timeout(self.time, planned).await else { return Err(up(self.time)) };
-        Ok(Arc::new(Deadline { input: input?, time: self.time, ends: started + self.time }))
+        let planned = tokio::select! {
+            biased;
+            cut = running.cut() => return Err(cut.into()),
+            planned = planner.create_physical_plan(plan, session) => planned?,
+        };
+        // One stream, so that one task ends all of it.
+        let input = match planned.output_partitioning().partition_count() {
+            0 | 1 => planned,
+            _ => Arc::new(CoalescePartitionsExec::new(planned)) as Arc<dyn ExecutionPlan>,
+        };
+        Ok(Arc::new(Deadline { input: yielding(input)?, running }))
     }
 }
 
-fn up(time: Duration) -> DataFusionError {
-    DataFusionError::External(Box::new(TimeCap(time)))
+/// Lets joins and the like yield too: they may turn one batch of a scan into any number.
+fn yielding(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+    let wrapped = plan.transform_up(|node| {
+        let multiplies = node.name().contains("Join") || node.name().contains("Unnest");
+        Ok(match multiplies {
+            true => Transformed::yes(Arc::new(CooperativeExec::new(node)) as Arc<dyn ExecutionPlan>),
+            false => Transformed::no(node),
+        })
+    });
+    Ok(wrapped?.data)
 }
 
 #[derive(Debug)]
 struct Deadline {
     input: Arc<dyn ExecutionPlan>,
-    time: Duration,
-    ends: Instant,
+    running: Arc<Running>,
 }
 
 impl DisplayAs for Deadline {
     fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Deadline: {:?}", self.time)
+        f.write_str("Deadline")
     }
 }
 
@@ -100,40 +122,32 @@ impl ExecutionPlan for Deadline {
         let [input] = <[_; 1]>::try_from(children).map_err(|children| {
             DataFusionError::Internal(format!("{} children, expected one", children.len()))
         })?;
-        Ok(Arc::new(Self { input, time: self.time, ends: self.ends }))
+        Ok(Arc::new(Self { input, running: Arc::clone(&self.running) }))
     }
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        let input = self.input.execute(partition, context)?;
-        let sleep = Box::pin(tokio::time::sleep_until(self.ends));
-        Ok(Box::pin(Capped { input, sleep, time: self.time, ended: false }))
+        Ok(drive(self.input.execute(partition, context)?, &self.running))
     }
 }
 
-struct Capped {
-    input: SendableRecordBatchStream,
-    sleep: Pin<Box<Sleep>>,
-    time: Duration,
-    ended: bool,
-}
-
-impl Stream for Capped {
-    type Item = Result<RecordBatch>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        if self.ended {
-            return Poll::Ready(None);
+/// Runs `input` in a task, which drops it at the statement's end or when nobody reads any more.
+fn drive(mut input: SendableRecordBatchStream, running: &Running) -> SendableRecordBatchStream {
+    let mut built = RecordBatchReceiverStream::builder(input.schema(), BATCHES_AHEAD_MAX);
+    let (sender, slot, cut) = (built.tx(), running.slot(), running.cut());
+    built.spawn(async move {
+        let _slot = slot;
+        let forward = async move {
+            while let Some(batch) = input.next().await {
+                if sender.send(batch).await.is_err() {
+                    return;
+                }
+            }
+        };
+        tokio::select! {
+            biased;
+            cut = cut => Err(cut.into()),
+            () = forward => Ok(()),
         }
-        if self.sleep.as_mut().poll(cx).is_ready() {
-            self.ended = true;
-            return Poll::Ready(Some(Err(up(self.time))));
-        }
-        self.input.as_mut().poll_next(cx)
-    }
-}
-
-impl RecordBatchStream for Capped {
-    fn schema(&self) -> SchemaRef {
-        self.input.schema()
-    }
+    });
+    built.build()
 }

@@ -1,7 +1,9 @@
 //! Read only, enforced on the parsed statement before anything is planned.
 
+use std::ops::ControlFlow;
+
 use datafusion::sql::parser::Statement as EngineStatement;
-use datafusion::sql::sqlparser::ast::{Query, SetExpr, Statement};
+use datafusion::sql::sqlparser::ast::{Query, SetExpr, Statement, Visit, Visitor};
 
 use crate::error::QueryError;
 
@@ -19,7 +21,10 @@ pub(crate) fn check(statement: &EngineStatement) -> Result<(), QueryError> {
 /// The same for a statement of the SQL parser alone.
 pub(crate) fn check_sql(statement: &Statement) -> Result<(), QueryError> {
     match statement {
-        Statement::Query(query) => check_query(query),
+        Statement::Query(query) => match query.visit(&mut EachQuery) {
+            ControlFlow::Break(error) => Err(error),
+            ControlFlow::Continue(()) => Ok(()),
+        },
         Statement::Explain { statement, .. } => check_sql(statement),
         Statement::ExplainTable { .. }
         | Statement::ShowVariable { .. }
@@ -34,22 +39,25 @@ pub(crate) fn check_sql(statement: &Statement) -> Result<(), QueryError> {
     }
 }
 
-/// A query may hide a change in a common table expression, a set operand, or SELECT INTO.
-fn check_query(query: &Query) -> Result<(), QueryError> {
-    if let Some(with) = &query.with {
-        with.cte_tables.iter().try_for_each(|cte| check_query(&cte.query))?;
+/// A change may hide in a query at any depth: a common table expression, a set operand, a subquery.
+struct EachQuery;
+
+impl Visitor for EachQuery {
+    type Break = QueryError;
+
+    fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<QueryError> {
+        if !query.locks.is_empty() {
+            return ControlFlow::Break(refused("FOR UPDATE"));
+        }
+        check_body(&query.body).map_or_else(ControlFlow::Break, ControlFlow::Continue)
     }
-    if !query.locks.is_empty() {
-        return Err(refused("FOR UPDATE"));
-    }
-    check_body(&query.body)
 }
 
+/// Queries in parentheses are visited by themselves.
 fn check_body(body: &SetExpr) -> Result<(), QueryError> {
     match body {
         SetExpr::Select(select) if select.into.is_some() => Err(refused("SELECT INTO")),
-        SetExpr::Select(_) | SetExpr::Values(_) | SetExpr::Table(_) => Ok(()),
-        SetExpr::Query(query) => check_query(query),
+        SetExpr::Select(_) | SetExpr::Values(_) | SetExpr::Table(_) | SetExpr::Query(_) => Ok(()),
         SetExpr::SetOperation { left, right, .. } => {
             check_body(left)?;
             check_body(right)

@@ -1,7 +1,8 @@
 //! Answers as JSON, CSV or Arrow.
 //!
 //! In JSON, times are RFC 3339 in UTC with microseconds, 64-bit integers are numbers, NaN and infinities are null,
-//! bytes are base64. CSV writes the same, with nested values as JSON text.
+//! bytes are base64. CSV writes times and bytes the same, nested values as JSON text, nulls as empty cells, and
+//! NaN as `NaN`, infinities as `inf`.
 
 use std::io::Write as _;
 use std::sync::Arc;
@@ -45,59 +46,122 @@ impl Format {
         }
     }
 
-    /// The first format that the client names; JSON where it takes anything.
+    /// The format that the client likes best, the first of those it likes as much; JSON where it takes anything.
+    /// A quality of 0 refuses a kind (RFC 9110, 12.5.1).
     pub(crate) fn accepted(headers: &HeaderMap) -> Result<Self, String> {
-        let Some(accept) = headers.get(header::ACCEPT) else { return Ok(Self::Json) };
-        let accept = accept.to_str().unwrap_or("*/*");
-        let kinds = accept.split(',').map(|kind| kind.split(';').next().unwrap_or_default().trim());
-        let mut formats = kinds.filter_map(|kind| match kind {
-            "application/json" | "application/*" | "*/*" | "" => Some(Self::Json),
-            "text/csv" | "text/*" => Some(Self::Csv),
-            "application/vnd.apache.arrow.stream" => Some(Self::Arrow),
-            _ => None,
-        });
-        formats.next().ok_or_else(|| accept.to_owned())
+        let lines = headers.get_all(header::ACCEPT).iter().filter_map(|line| line.to_str().ok());
+        let accept = lines.collect::<Vec<_>>().join(", ").to_ascii_lowercase();
+        if accept.trim().is_empty() {
+            return Ok(Self::Json);
+        }
+        let kinds: Vec<(&str, f32)> = accept.split(',').map(quality).collect();
+        let mut best: Option<(Self, f32, usize)> = None;
+        for format in Self::ALL {
+            let Some((at, q)) = format.liked(&kinds) else { continue };
+            if best.is_none_or(|(_, most, first)| q > most || (q == most && at < first)) {
+                best = Some((format, q, at));
+            }
+        }
+        best.map(|(format, ..)| format).ok_or(accept)
+    }
+
+    /// How much the client likes this format, by the entry that names it most closely, and that entry's place.
+    fn liked(self, kinds: &[(&str, f32)]) -> Option<(usize, f32)> {
+        let name = self.name();
+        let family = name.split_once('/').map_or("", |(family, _)| family);
+        let exact = |kind: &str| kind == name;
+        let of_family = |kind: &str| kind.strip_suffix("/*") == Some(family);
+        let any = |kind: &str| kind == "*/*" || kind.is_empty();
+        let find = |fits: &dyn Fn(&str) -> bool| kinds.iter().position(|(kind, _)| fits(kind));
+        let at = find(&exact).or_else(|| find(&of_family)).or_else(|| find(&any))?;
+        Some((at, kinds[at].1)).filter(|(_, q)| *q > 0.0)
+    }
+
+    fn name(self) -> &'static str {
+        self.content_type().split(';').next().unwrap_or_default()
     }
 }
 
-/// The body of an answer.
+/// One entry of Accept: a kind and how much it is liked. A quality that does not parse counts as none given.
+fn quality(entry: &str) -> (&str, f32) {
+    let mut parts = entry.split(';').map(str::trim);
+    let kind = parts.next().unwrap_or_default();
+    let q = parts.find_map(|part| part.strip_prefix("q=")).and_then(|q| q.trim().parse().ok());
+    (kind, q.unwrap_or(1.0))
+}
+
+/// The body of an answer, of `limit` bytes at most.
 pub(crate) fn encode(
     answer: &Answer,
     format: Format,
     freshness: Freshness,
     elapsed_ms: f64,
+    limit: usize,
 ) -> Result<Vec<u8>, QueryError> {
-    let body = match format {
-        Format::Json => json(answer, freshness, elapsed_ms),
-        Format::Csv => csv(answer),
-        Format::Arrow => arrow(answer),
+    let mut out = Body { bytes: Vec::new(), limit, over: false };
+    let written = match format {
+        Format::Json => json(&mut out, answer, freshness, elapsed_ms),
+        Format::Csv => csv(&mut out, answer),
+        Format::Arrow => arrow(&mut out, answer),
     };
-    body.map_err(|error| QueryError::Internal(format!("the answer cannot be written: {error}")))
+    match written {
+        _ if out.over => Err(QueryError::TooLarge { limit }),
+        Ok(()) => Ok(out.bytes),
+        Err(error) => Err(QueryError::Internal(format!("the answer cannot be written: {error}"))),
+    }
 }
 
-fn json(answer: &Answer, freshness: Freshness, elapsed_ms: f64) -> Result<Vec<u8>, ArrowError> {
-    let columns: Vec<_> = answer
-        .schema
-        .fields()
-        .iter()
-        .map(|field| json!({"name": field.name(), "type": type_name(field.data_type())}))
-        .collect();
-    let mut out = Vec::with_capacity(256 + answer.rows * 16 * columns.len().max(1));
+/// A body that does not grow beyond its limit.
+struct Body {
+    bytes: Vec<u8>,
+    limit: usize,
+    over: bool,
+}
+
+impl std::io::Write for Body {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if self.bytes.len() + bytes.len() > self.limit {
+            self.over = true;
+            return Err(std::io::Error::other("the answer is too large"));
+        }
+        self.bytes.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+fn json(out: &mut Body, answer: &Answer, freshness: Freshness, elapsed_ms: f64) -> Result<(), ArrowError> {
+    let fields = answer.schema.fields().iter();
+    let columns: Vec<_> =
+        fields.map(|field| json!({"name": field.name(), "type": type_name(field.data_type())})).collect();
     write!(out, "{{\"columns\":{},\"rows\":[", json!(columns))?;
-    let mut first = true;
-    for batch in &answer.batches {
+    let mut line = Vec::new();
+    for (at, batch) in answer.batches.iter().enumerate() {
+        let columns = batch.columns().iter().map(plain).collect::<Result<Vec<_>, _>>()?;
         for row in 0..batch.num_rows() {
-            out.extend_from_slice(if first { b"[" } else { b",[" });
-            first = false;
-            sequence(&mut out, batch.columns(), row)?;
-            out.push(b']');
+            line.clear();
+            line.extend_from_slice(if at == 0 && row == 0 { b"[" } else { b",[" });
+            sequence(&mut line, &columns, row)?;
+            line.push(b']');
+            out.write_all(&line)?;
         }
     }
     let rest = json!({
         "row_count": answer.rows, "truncated": answer.truncated, "elapsed_ms": elapsed_ms, "freshness": freshness,
     });
     write!(out, "],{}", &rest.to_string()[1..])?;
-    Ok(out)
+    Ok(())
+}
+
+/// A dictionary's values in their places.
+fn plain(column: &ArrayRef) -> Result<ArrayRef, ArrowError> {
+    match column.data_type() {
+        DataType::Dictionary(_, values) => cast(column, values),
+        _ => Ok(Arc::clone(column)),
+    }
 }
 
 fn sequence(out: &mut Vec<u8>, columns: &[ArrayRef], row: usize) -> Result<(), ArrowError> {
@@ -247,11 +311,13 @@ fn type_name(data_type: &DataType) -> &'static str {
     }
 }
 
-fn csv(answer: &Answer) -> Result<Vec<u8>, ArrowError> {
-    let mut out = Vec::new();
-    let mut writer = arrow::csv::WriterBuilder::new().with_header(true).build(&mut out);
+fn csv(out: &mut Body, answer: &Answer) -> Result<(), ArrowError> {
+    let mut writer = arrow::csv::WriterBuilder::new().with_header(true).build(out);
     let flat = |field: &Field| match field.data_type() {
-        DataType::Timestamp(..) | DataType::Binary | DataType::BinaryView | DataType::LargeBinary => true,
+        DataType::Timestamp(..) => true,
+        DataType::Binary | DataType::BinaryView | DataType::LargeBinary | DataType::FixedSizeBinary(_) => {
+            true
+        }
         other => other.is_nested(),
     };
     let columns: Vec<Field> = answer
@@ -276,8 +342,7 @@ fn csv(answer: &Answer) -> Result<Vec<u8>, ArrowError> {
             &options,
         )?)?;
     }
-    drop(writer);
-    Ok(out)
+    Ok(())
 }
 
 /// A column as JSON writes it, without the quotes of a plain text.
@@ -293,7 +358,7 @@ fn as_text(column: &ArrayRef) -> Result<ArrayRef, ArrowError> {
 }
 
 /// Texts as plain texts: readers of all ages know them.
-fn arrow(answer: &Answer) -> Result<Vec<u8>, ArrowError> {
+fn arrow(out: &mut Body, answer: &Answer) -> Result<(), ArrowError> {
     let plain = |data_type: &DataType| match data_type {
         DataType::Utf8View => DataType::Utf8,
         DataType::BinaryView => DataType::Binary,
@@ -303,14 +368,14 @@ fn arrow(answer: &Answer) -> Result<Vec<u8>, ArrowError> {
     let fields: Vec<Field> =
         fields.map(|field| field.as_ref().clone().with_data_type(plain(field.data_type()))).collect();
     let schema = Arc::new(Schema::new(fields));
-    let mut writer = StreamWriter::try_new(Vec::new(), &schema)?;
+    let mut writer = StreamWriter::try_new(out, &schema)?;
     for batch in &answer.batches {
         let columns = batch.columns().iter().map(|column| cast(column, &plain(column.data_type())));
         let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
         let columns = columns.collect::<Result<_, _>>()?;
         writer.write(&RecordBatch::try_new_with_options(Arc::clone(&schema), columns, &options)?)?;
     }
-    writer.into_inner()
+    writer.finish()
 }
 
 #[cfg(test)]

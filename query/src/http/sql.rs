@@ -9,6 +9,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Json, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
 use super::Gateway;
 use super::encode::{self, Format};
@@ -59,12 +60,22 @@ async fn answer(
     format: Format,
     started: Instant,
 ) -> Result<Response, QueryError> {
+    let (engine, pipeline) = (&gateway.engine, &gateway.pipeline);
     let pin = Arc::new(Pin::default());
-    let answer = gateway.engine.run(request, Arc::clone(&pin)).await?;
-    let freshness = gateway.pipeline.freshness(pin.seen()).await;
+    let running = engine.begin(request.timeout, CancellationToken::new()).await?;
+    let run = async {
+        let planned = engine.plan(request, Arc::clone(&pin), &running).await?;
+        let positions = pipeline.before(planned.reads_views).await;
+        let answer = engine.collect(planned, request.max_rows).await?;
+        Ok((answer, positions))
+    };
+    let (answer, positions) = running.cap(run).await?;
+    let freshness = pipeline.freshness(pin.seen(), positions.as_ref().map(|all| all.as_slice()));
     let truncated = HeaderValue::from_static(if answer.truncated { "true" } else { "false" });
     let elapsed_ms = started.elapsed().as_secs_f64() * 1_000.0;
-    let encoded = tokio::task::spawn_blocking(move || encode::encode(&answer, format, freshness, elapsed_ms));
+    let limit = engine.limits().bytes;
+    let encoded =
+        tokio::task::spawn_blocking(move || encode::encode(&answer, format, freshness, elapsed_ms, limit));
     let body = encoded.await.map_err(|error| QueryError::Internal(error.to_string()))??;
     let fresh = serde_json::to_string(&freshness).unwrap_or_default();
     let mut response = ([(header::CONTENT_TYPE, format.content_type())], body).into_response();
@@ -103,14 +114,10 @@ fn refusal(status: StatusCode, message: &str) -> Response {
 }
 
 fn failure(error: &QueryError) -> Response {
-    let position = match error {
-        QueryError::Statement { position, .. } => *position,
-        _ => None,
-    };
     let status = match error {
         QueryError::Statement { .. } => StatusCode::BAD_REQUEST,
         QueryError::ReadOnly { .. } => StatusCode::FORBIDDEN,
-        QueryError::Timeout(_) => StatusCode::GATEWAY_TIMEOUT,
+        QueryError::Timeout(_) | QueryError::Cancelled => StatusCode::GATEWAY_TIMEOUT,
         QueryError::TooLarge { .. } | QueryError::Memory(_) => StatusCode::PAYLOAD_TOO_LARGE,
         QueryError::Busy(_) | QueryError::Views(_) => StatusCode::SERVICE_UNAVAILABLE,
         QueryError::Archive(_) | QueryError::Listen { .. } | QueryError::Internal(_) => {
@@ -118,5 +125,6 @@ fn failure(error: &QueryError) -> Response {
             StatusCode::INTERNAL_SERVER_ERROR
         }
     };
-    (status, Json(json!({"error": {"message": error.to_string(), "position": position}}))).into_response()
+    (status, Json(json!({"error": {"message": error.to_string(), "position": error.position()}})))
+        .into_response()
 }

@@ -1,20 +1,24 @@
-//! Refuses on the wire what could change anything, before it is planned.
+//! Refuses on the wire what could change anything, before it is planned, and begins what may run.
 //!
-//! Clients open transactions, set how values look and declare cursors as a matter of course; that stays allowed,
-//! and concerns their own connection alone.
+//! Clients open transactions and savepoints, set how values look and declare cursors as a matter of course; that
+//! stays allowed, and concerns their own connection alone.
+
+use std::sync::Arc;
 
 use async_trait::async_trait;
-use datafusion::common::ParamValues;
-use datafusion::logical_expr::LogicalPlan;
+use datafusion::common::{DFSchema, ParamValues};
+use datafusion::logical_expr::{EmptyRelation, LogicalPlan};
 use datafusion::prelude::SessionContext;
-use datafusion::sql::sqlparser::ast::{Set, Statement};
+use datafusion::sql::sqlparser::ast::{DiscardObject, Set, Statement};
 use datafusion_postgres::QueryHook;
 use datafusion_postgres::hooks::HookClient;
 use datafusion_postgres::pgwire::api::ClientInfo;
-use datafusion_postgres::pgwire::api::results::Response;
+use datafusion_postgres::pgwire::api::results::{Response, Tag};
+use datafusion_postgres::pgwire::api::store::PortalStore;
 use datafusion_postgres::pgwire::error::PgWireResult;
 
-use super::service::wire_error;
+use super::errors::boxed;
+use super::service::{Connection, TIMEOUT_KEY};
 use crate::engine::read_only;
 use crate::error::QueryError;
 
@@ -36,7 +40,7 @@ const SETTABLE: &[&str] = &[
 ];
 
 /// First of the hooks.
-pub(super) struct ReadOnlyHook;
+pub(super) struct ReadOnlyHook(pub(super) Arc<Connection>);
 
 #[async_trait]
 impl QueryHook for ReadOnlyHook {
@@ -44,9 +48,9 @@ impl QueryHook for ReadOnlyHook {
         &self,
         statement: &Statement,
         _: &SessionContext,
-        _: &mut dyn HookClient,
+        client: &mut dyn HookClient,
     ) -> Option<PgWireResult<Response>> {
-        check(statement).err().map(|error| Err(wire_error(&error)))
+        self.admit(statement, client).await
     }
 
     async fn handle_extended_parse_query(
@@ -55,23 +59,106 @@ impl QueryHook for ReadOnlyHook {
         _: &SessionContext,
         _: &(dyn ClientInfo + Send + Sync),
     ) -> Option<PgWireResult<LogicalPlan>> {
-        check(statement).err().map(|error| Err(wire_error(&error)))
+        if let Err(error) = check(statement) {
+            return Some(Err(boxed(error)));
+        }
+        let nothing = EmptyRelation { produce_one_row: false, schema: Arc::new(DFSchema::empty()) };
+        is_formality(statement).then(|| Ok(LogicalPlan::EmptyRelation(nothing)))
     }
 
     async fn handle_extended_query(
         &self,
-        _: &Statement,
+        statement: &Statement,
         _: &LogicalPlan,
         _: &ParamValues,
         _: &SessionContext,
-        _: &mut dyn HookClient,
+        client: &mut dyn HookClient,
     ) -> Option<PgWireResult<Response>> {
+        self.admit(statement, client).await
+    }
+}
+
+impl ReadOnlyHook {
+    /// Refuses it, answers it, or lets it run.
+    async fn admit(
+        &self,
+        statement: &Statement,
+        client: &mut dyn HookClient,
+    ) -> Option<PgWireResult<Response>> {
+        if let Err(error) = check(statement) {
+            return Some(Err(boxed(error)));
+        }
+        if is_formality(statement) {
+            return Some(Ok(answer(statement, client)));
+        }
+        if runs(statement)
+            && let Err(error) = self.0.begin(&*client).await
+        {
+            return Some(Err(boxed(error)));
+        }
         None
     }
 }
 
+/// Whether a plan is made and run for it.
+fn runs(statement: &Statement) -> bool {
+    !matches!(
+        statement,
+        Statement::StartTransaction { .. }
+            | Statement::Commit { .. }
+            | Statement::Rollback { .. }
+            | Statement::Fetch { .. }
+            | Statement::Close { .. }
+            | Statement::Set(_)
+            | Statement::ShowVariable { .. }
+    )
+}
+
+/// Whether it takes a failed transaction back to a savepoint.
+pub(super) fn is_rollback_to(statement: &Statement) -> bool {
+    matches!(statement, Statement::Rollback { savepoint: Some(_), .. })
+}
+
+/// Whether it is answered without a plan: a read-only session has nothing to roll back to, and only its time
+/// limit is worth resetting.
+fn is_formality(statement: &Statement) -> bool {
+    matches!(
+        statement,
+        Statement::Savepoint { .. }
+            | Statement::ReleaseSavepoint { .. }
+            | Statement::Rollback { savepoint: Some(_), .. }
+            | Statement::Discard { .. }
+            | Statement::Reset(_)
+            | Statement::Deallocate { .. }
+    )
+}
+
+fn answer(statement: &Statement, client: &mut dyn HookClient) -> Response {
+    let tag = match statement {
+        Statement::Savepoint { .. } => "SAVEPOINT",
+        Statement::ReleaseSavepoint { .. } => "RELEASE",
+        Statement::Rollback { .. } => "ROLLBACK",
+        Statement::Discard { object_type: DiscardObject::ALL } => {
+            client.portal_store().clear_portals();
+            client.metadata_mut().remove(TIMEOUT_KEY);
+            "DISCARD ALL"
+        }
+        Statement::Discard { .. } => "DISCARD",
+        Statement::Deallocate { name, .. } => {
+            client.portal_store().rm_statement(&name.value);
+            "DEALLOCATE"
+        }
+        _ => {
+            client.metadata_mut().remove(TIMEOUT_KEY);
+            "RESET"
+        }
+    };
+    Response::Execution(Tag::new(tag))
+}
+
 fn check(statement: &Statement) -> Result<(), QueryError> {
     match statement {
+        formality if is_formality(formality) => Ok(()),
         Statement::StartTransaction { .. }
         | Statement::Commit { .. }
         | Statement::Rollback { .. }

@@ -1,13 +1,18 @@
 //! The ClickHouse server, spoken to by HTTP.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use clickhouse::query::BytesCursor;
 use serde::Deserialize;
+use stillwell_schema::TopicPartition;
 use thiserror::Error;
 
 use super::translate::identifier;
 use crate::settings::{ClickHouseSettings, Limits};
+
+/// The setting that ends a query at the server.
+const TIME_MAX: &str = "max_execution_time";
 
 /// Characters of a server's message that are handed on.
 const MESSAGE_CHARS_MAX: usize = 600;
@@ -59,6 +64,12 @@ fn chain(error: &dyn std::error::Error) -> String {
     text.chars().take(MESSAGE_CHARS_MAX).collect()
 }
 
+/// Whole seconds, rounded up: 0 would mean no end at all.
+fn seconds(time: Duration) -> String {
+    let whole = time.as_secs() + u64::from(time.subsec_nanos() > 0);
+    whole.max(1).to_string()
+}
+
 /// What the read side's writer says of one partition.
 #[derive(Clone, Debug, PartialEq, Eq, clickhouse::Row, Deserialize)]
 pub struct Positions {
@@ -76,6 +87,13 @@ pub struct Positions {
     pub readings: u64,
     /// When this was written, µs UTC.
     pub updated_us: i64,
+}
+
+impl Positions {
+    /// Whether it is about this lane.
+    pub(crate) fn is_of(&self, lane: &TopicPartition) -> bool {
+        self.partition == lane.partition && self.topic == *lane.topic
+    }
 }
 
 /// The server of the views.
@@ -99,7 +117,10 @@ impl Views {
             .with_url(&settings.url)
             .with_user(&settings.user)
             .with_password(&settings.password)
-            .with_setting("max_execution_time", limits.time.as_secs().max(1).to_string())
+            // 2: nothing is changed but the settings that come with the query. It also makes the server end a
+            // query whose client went.
+            .with_setting("readonly", "2")
+            .with_setting(TIME_MAX, seconds(limits.time))
             .with_setting("max_threads", "2")
             .with_setting("cancel_http_readonly_queries_on_client_close", "1")
             .with_setting("output_format_arrow_string_as_string", "1")
@@ -113,9 +134,14 @@ impl Views {
         format!("{}.{}", identifier(&self.database), identifier(view))
     }
 
-    /// Runs a query whose answer is an Arrow stream; dropping the cursor cancels it.
-    pub(crate) fn arrow(&self, sql: &str) -> Result<BytesCursor, ViewsError> {
-        Ok(self.client.query_raw(sql).fetch_bytes("ArrowStream")?)
+    /// Runs a query whose answer is an Arrow stream, within `time`; dropping the cursor cancels it.
+    pub(crate) fn arrow(&self, sql: &str, time: Option<Duration>) -> Result<BytesCursor, ViewsError> {
+        let query = self.client.query_raw(sql);
+        let query = match time {
+            Some(time) => query.with_setting(TIME_MAX, seconds(time)),
+            None => query,
+        };
+        Ok(query.fetch_bytes("ArrowStream")?)
     }
 
     /// How far the views are.

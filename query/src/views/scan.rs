@@ -22,6 +22,7 @@ use datafusion::physical_plan::{
 use futures::{TryStreamExt, stream};
 
 use super::client::{Views, ViewsError};
+use crate::engine::running::Running;
 
 /// The plan's leaf for one view.
 #[derive(Debug)]
@@ -75,9 +76,10 @@ impl ExecutionPlan for ViewScan {
         Ok(self)
     }
 
-    fn execute(&self, _partition: usize, _: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        let read =
-            Read::new(&self.views, self.view, Arc::clone(&self.columns), &self.sql).map_err(external)?;
+    fn execute(&self, _partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+        let left = context.session_config().get_extension::<Running>().map(|running| running.left());
+        let cursor = self.views.arrow(&self.sql, left).map_err(external)?;
+        let read = Read::new(cursor, self.view, Arc::clone(&self.columns));
         let batches =
             stream::try_unfold(read, |mut read| async { Ok(read.next().await?.map(|batch| (batch, read))) });
         let batches = batches.map_err(external);
@@ -99,15 +101,9 @@ struct Read {
 }
 
 impl Read {
-    fn new(views: &Views, view: &'static str, columns: SchemaRef, sql: &str) -> Result<Self, ViewsError> {
-        let cursor = views.arrow(sql)?;
-        Ok(Self {
-            cursor,
-            decoder: StreamDecoder::new(),
-            rest: Buffer::from(Vec::<u8>::new()),
-            view,
-            columns,
-        })
+    fn new(cursor: BytesCursor, view: &'static str, columns: SchemaRef) -> Self {
+        let rest = Buffer::from(Vec::<u8>::new());
+        Self { cursor, decoder: StreamDecoder::new(), rest, view, columns }
     }
 
     async fn next(&mut self) -> Result<Option<RecordBatch>, ViewsError> {
