@@ -30,6 +30,9 @@ mod room;
 pub(crate) use room::Room;
 use room::Share;
 
+/// A lane with more before it than it folded since its last snapshot shows nobody anything new: it writes so many
+/// times less often, and thereby each window that is still open fewer times.
+const CATCHING_UP: u32 = 4;
 /// Between two tries of reading back.
 const RETRY: Duration = Duration::from_millis(500);
 /// How long an orderly stop waits for ClickHouse. What is then not stored is folded again at the next start.
@@ -60,6 +63,8 @@ struct LaneTask<'a> {
     work: Option<Box<Work>>,
     /// The next offset to fold.
     position: i64,
+    /// The position of the last snapshot.
+    sent: i64,
     /// The position of the snapshot on its way.
     flight: Option<(i64, oneshot::Receiver<()>)>,
     /// What is not in a snapshot yet.
@@ -111,6 +116,7 @@ impl Aggregate {
         let task = LaneTask {
             shared: self,
             position: lane.start.0,
+            sent: lane.start.0,
             lane,
             work: Some(Box::new(work)),
             flight: None,
@@ -223,7 +229,9 @@ impl LaneTask<'_> {
         self.shared.snapshots.send(snapshot).await.map_err(|_| AggregateError::Stopped)?;
         self.flight = Some((position, landing));
         self.changed = false;
-        self.due = Instant::now() + self.shared.flush_interval;
+        let is_behind = self.lane.end.load(Ordering::Relaxed) - position > position - self.sent;
+        self.due = Instant::now() + self.shared.flush_interval * if is_behind { CATCHING_UP } else { 1 };
+        self.sent = position;
         Ok(())
     }
 

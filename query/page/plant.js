@@ -14,7 +14,7 @@ export const plant = {
   /** What went wrong with each question last, or null. */
   errors: {},
   /** Counts of readings over time, and rates per second. */
-  history: [], rates: [],
+  history: [], rates: [], counts: null,
 };
 
 const listeners = new Set();
@@ -45,22 +45,26 @@ export function start() {
   asks("health", 5000, (signal) => get("/health", signal));
   asks("machines", 2500, machines);
   asks("anomalies", 3000, anomalies);
-  asks("archived", 5000, async (signal) => (await rows("SELECT count(*) AS n FROM readings", [], { signal }))[0].n);
   asks("deadLetters", 30_000, async (signal) => (await rows("SELECT count(*) AS n FROM dead_letters", [], { signal }))[0].n);
 }
 
 async function pipeline(signal) {
   const report = await get("/v1/pipeline", signal);
   heardNow(report.now_us);
+  plant.archived = report.archived_readings ?? plant.archived;
   const known = report.partitions.filter((one) => one.readings !== null);
-  if (!report.views_error) {
+  // While the views are away the archive's own count tells the rate.
+  const away = report.views_away || report.views_error;
+  const total = away ? report.archived_readings : known.reduce((sum, one) => sum + one.readings, 0);
+  if (total !== null) {
     const at = report.now_us / 1000;
-    const total = known.reduce((sum, one) => sum + one.readings, 0);
     const { history, rates } = plant;
-    // A count that fell is another set of partitions, not negative work.
-    if (history.length && history.at(-1).total > total) history.length = 0;
+    const counts = away ? "archive" : "views";
+    // A count that fell, or another one, is another set of partitions, not negative work.
+    if (plant.counts !== counts || (history.length && history.at(-1).total > total)) history.length = 0;
+    plant.counts = counts;
     history.push({ at, total });
-    while (history.length > 2 && history[0].at < at - RATE_MS) history.shift();
+    while (history.length > 2 && history[0].at < at - (away ? 2 : 1) * RATE_MS) history.shift();
     const elapsed = (at - history[0].at) / 1000;
     if (elapsed > 0.5) rates.push({ at, rate: (total - history[0].total) / elapsed });
     while (rates.length && rates[0].at < at - HISTORY_MS) rates.shift();

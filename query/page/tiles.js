@@ -42,6 +42,8 @@ export function update() {
     const { visible, durable } = lag(pipeline);
     behind(tiles.views, visible, pipeline.views_error);
     behind(tiles.archive, durable, pipeline.archive_error);
+    // Where the topic's end is not known, the archive still says when it last grew.
+    if (!durable && pipeline.archive_written_us) text(tiles.archive.note, `last commit ${span(Math.max(0, now() - pipeline.archive_written_us / 1000))} ago`);
   }
   text(tiles.total.figure, plant.archived === null ? "–" : plant.archived < 1e7 ? count(plant.archived) : short(plant.archived));
   attr(tiles.total.node, "title", plant.archived === null ? null : `${count(plant.archived)} readings`);

@@ -55,7 +55,7 @@ impl Kafka {
         if self.meta_file().exists() {
             return Ok(());
         }
-        let id = URL_SAFE_NO_PAD.encode(Uuid::new_v4().as_bytes());
+        let id = cluster_id();
         let output = Command::new(&self.java)
             .args(["-cp", &self.class_path(), "kafka.tools.StorageTool", "format", "-t", &id, "-c"])
             .arg(self.properties_file())
@@ -166,6 +166,25 @@ broker.heartbeat.interval.ms=500
     }
 }
 
+/// A new cluster's id. None begins with a dash, which Kafka's tool would take for an option.
+fn cluster_id() -> String {
+    let mut ids = std::iter::repeat_with(|| URL_SAFE_NO_PAD.encode(Uuid::new_v4().as_bytes()));
+    ids.find(|id| !id.starts_with('-')).unwrap_or_default()
+}
+
 fn log_dirs(home: &Path) -> String {
     home.join("log").display().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_cluster_id_looks_like_an_option() {
+        for _ in 0..1000 {
+            let id = cluster_id();
+            assert!(id.len() == 22 && !id.starts_with('-'), "{id}");
+        }
+    }
 }
