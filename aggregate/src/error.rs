@@ -1,7 +1,6 @@
 //! What can go wrong, and what it asks of the caller.
 
 use clickhouse::error::Error;
-use stillwell_schema::TopicPartition;
 use stillwell_schema::health::State;
 use stillwell_source::consumer::ConsumerError;
 use thiserror::Error;
@@ -19,16 +18,6 @@ pub enum AggregateError {
     Migration {
         /// The migration's file.
         name: String,
-    },
-    /// What is stored is not what this version writes.
-    #[error("{lane}: stored state of {machine} is not understood: {reason}")]
-    Stored {
-        /// The lane.
-        lane: TopicPartition,
-        /// The machine whose state it is.
-        machine: String,
-        /// What is wrong.
-        reason: String,
     },
     /// The topic is not one of the settings'.
     #[error("topic {0} is not in the config")]

@@ -227,13 +227,13 @@ impl LaneFold {
 /// What a record says of its readings.
 #[derive(Clone, Copy)]
 pub(crate) struct Origin {
-    offset: i64,
+    pub(crate) offset: i64,
     /// Readings of a later time are early.
     early_after_us: i64,
 }
 
 impl Origin {
-    fn of(record: &RecordRef<'_>) -> Self {
+    pub(crate) fn of(record: &RecordRef<'_>) -> Self {
         // A broker that does not know says -1, a client that does not know 0: then nothing is early.
         let is_known = record.timestamp_ms > 0;
         let early_after_us = if is_known {
@@ -242,6 +242,11 @@ impl Origin {
             i64::MAX
         };
         Self { offset: record.offset.0, early_after_us }
+    }
+
+    /// Whether a reading of this time is early.
+    pub(crate) fn is_early(self, time_us: i64) -> bool {
+        time_us > self.early_after_us
     }
 }
 
@@ -259,7 +264,7 @@ impl Readings<'_> {
     }
 
     pub(crate) fn is_early(&self, row: usize) -> bool {
-        self.columns.time_us[row] > self.origins[self.columns.record[row] as usize].early_after_us
+        self.origins[self.columns.record[row] as usize].is_early(self.columns.time_us[row])
     }
 
     fn is_bad(&self, row: usize) -> bool {

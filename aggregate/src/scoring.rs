@@ -21,7 +21,7 @@ use stillwell_source::series::{NameCode, SeriesTable};
 use crate::alerts::Alert;
 use crate::client::Store;
 use crate::error::AggregateError;
-use crate::fold::{LaneFold, Missing};
+use crate::fold::{LaneFold, Missing, Origin};
 use crate::settings::ScoringSettings;
 use crate::snapshot::Part;
 
@@ -36,9 +36,6 @@ mod trainer;
 use machine::{Machine, Place, Surroundings};
 use rows::Cell;
 use trainer::Trainer;
-
-/// A reading whose time is so much after its record's Kafka timestamp has no part in rows: a clock was wrong.
-const FUTURE_US: i64 = 24 * 3_600_000_000;
 
 /// What all lanes share.
 pub(crate) struct Scorer {
@@ -121,15 +118,14 @@ impl LaneScoring {
             return;
         }
         self.know(table);
-        let records: Vec<(i64, i64)> =
-            chunk.records().map(|record| (record.offset.0, latest_us(record.timestamp_ms))).collect();
+        let origins: Vec<Origin> = chunk.records().map(|record| Origin::of(&record)).collect();
         let mut row = 0;
         while row < columns.len() {
             let record = columns.record[row];
             let count = columns.record[row..].iter().take_while(|&&other| other == record).count();
-            let (offset, latest_us) = records[record as usize];
-            self.sort(row..row + count, columns, latest_us, table);
-            self.record(lane, offset, table);
+            let origin = origins[record as usize];
+            self.sort(row..row + count, columns, origin, table);
+            self.record(lane, origin.offset, table);
             row += count;
         }
         let (mut scored, mut too_late) = (0, 0);
@@ -155,12 +151,12 @@ impl LaneScoring {
         self.cells.resize_with(self.machines.len(), Vec::new);
     }
 
-    /// Sorts a record's readings by machine; those after `latest_us` have no part in rows.
+    /// Sorts a record's readings by machine; early ones have no part in rows.
     fn sort(
         &mut self,
         rows: std::ops::Range<usize>,
         columns: &ReadingColumns,
-        latest_us: i64,
+        origin: Origin,
         table: &SeriesTable,
     ) {
         let mut future = 0;
@@ -174,7 +170,7 @@ impl LaneScoring {
             if !is_value(value) {
                 continue;
             }
-            if time_us > latest_us {
+            if origin.is_early(time_us) {
                 future += 1;
                 continue;
             }
@@ -226,12 +222,6 @@ impl LaneScoring {
         stored::snapshot(lane, position, &mut self.machines, table, parts);
         std::mem::take(&mut self.alerts)
     }
-}
-
-/// The latest time that a reading of a record with this Kafka timestamp may have. A broker that does not know
-/// it says -1, a client that does not know it 0: then there is no bound.
-fn latest_us(timestamp_ms: i64) -> i64 {
-    if timestamp_ms <= 0 { i64::MAX } else { timestamp_ms.saturating_mul(1000).saturating_add(FUTURE_US) }
 }
 
 #[cfg(test)]

@@ -265,7 +265,7 @@ impl LaneTask<'_> {
 }
 
 /// Its name on the board.
-fn part(lane: &TopicPartition) -> String {
+pub(crate) fn part(lane: &TopicPartition) -> String {
     format!("aggregate/{lane}")
 }
 

@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 
 use super::{RETRY_MAX, RETRY_MIN, Snapshot};
 use crate::alerts::Alerts;
+use crate::stage::part;
 
 /// A lane that has published nothing for so long gives its connection up: it may be another process's by now.
 const IDLE: Duration = Duration::from_secs(600);
@@ -63,7 +64,7 @@ impl Outbox {
 
 /// Publishes, however often it takes; gives no snapshot where the lane is gone, whose successor replays it.
 async fn publish(mut alerts: Alerts, mut snapshot: Snapshot, board: Board) -> (Alerts, Option<Snapshot>) {
-    let part = format!("aggregate/{}", snapshot.lane);
+    let part = part(&snapshot.lane);
     let mut wait = RETRY_MIN;
     while let Err(error) = alerts.publish(&snapshot.lane, snapshot.position, &mut snapshot.alerts).await {
         if snapshot.stored.is_closed() {
