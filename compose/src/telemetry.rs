@@ -6,13 +6,12 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Context;
-use axum::http::StatusCode;
+use axum::Router;
 use axum::routing::get;
-use axum::{Json, Router};
 use metrics::{describe_gauge, gauge};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
-use serde_json::json;
-use stillwell_schema::health::{Board, State};
+use stillwell_query::{health_of, metrics_of};
+use stillwell_schema::health::Board;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 use tracing_subscriber::EnvFilter;
@@ -89,14 +88,9 @@ pub async fn serve(
     let listener = listener.await.with_context(|| format!("cannot listen on {address}"))?;
     let bound = listener.local_addr()?;
     tokio::spawn(watch_self(metrics.clone()));
-    let health = move || async move {
-        let status = board.worst();
-        let code = if status == State::Failed { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
-        (code, Json(json!({"status": status, "parts": board.read()})))
-    };
     let router = Router::new()
-        .route("/health", get(health))
-        .route("/metrics", get(move || async move { metrics.render() }));
+        .route("/health", get(move || async move { health_of(&board) }))
+        .route("/metrics", get(move || async move { metrics_of(&metrics) }));
     tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await
         {

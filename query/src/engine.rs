@@ -6,6 +6,7 @@
 
 pub(crate) mod bounds;
 mod deadline;
+pub(crate) mod leaf;
 mod params;
 pub(crate) mod read_only;
 pub(crate) mod running;

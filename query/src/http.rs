@@ -105,14 +105,23 @@ async fn pipeline(State(gateway): State<Arc<Gateway>>) -> Response {
 
 async fn health(State(gateway): State<Arc<Gateway>>) -> Response {
     gateway.pipeline.look().await;
-    let status = gateway.board.worst();
+    health_of(&gateway.board)
+}
+
+/// What `/health` answers: the worst state and each part's, 503 where one has failed.
+pub fn health_of(board: &Board) -> Response {
+    let status = board.worst();
     let code = if status == health::State::Failed { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
-    (code, Json(json!({"status": status, "parts": gateway.board.read()}))).into_response()
+    (code, Json(json!({"status": status, "parts": board.read()}))).into_response()
 }
 
 async fn metrics(State(gateway): State<Arc<Gateway>>) -> Response {
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], gateway.metrics.render())
-        .into_response()
+    metrics_of(&gateway.metrics)
+}
+
+/// What `/metrics` answers.
+pub fn metrics_of(metrics: &PrometheusHandle) -> Response {
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], metrics.render()).into_response()
 }
 
 #[cfg(test)]

@@ -19,5 +19,6 @@ pub mod settings;
 pub mod views;
 
 pub use error::{Position, QueryError};
+pub use http::{health_of, metrics_of};
 pub use server::{Server, bind};
 pub use settings::{Bound, ClickHouseSettings, Limits, QuerySettings};

@@ -10,14 +10,15 @@ use datafusion::common::stats::Precision;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{Result, Statistics};
 use datafusion::execution::TaskContext;
-use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
-use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
+use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::statistics::StatisticsArgs;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
-    DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties, SendableRecordBatchStream,
+    DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, SendableRecordBatchStream,
 };
 use futures::stream;
+
+use crate::engine::leaf::one_stream;
 
 /// The plan's leaf: so many rows, no columns.
 #[derive(Debug)]
@@ -30,13 +31,8 @@ pub(super) struct RowsExec {
 impl RowsExec {
     pub(super) fn new(rows: usize) -> Self {
         let schema = Arc::new(Schema::empty());
-        let properties = PlanProperties::new(
-            EquivalenceProperties::new(Arc::clone(&schema)),
-            Partitioning::UnknownPartitioning(1),
-            EmissionType::Incremental,
-            Boundedness::Bounded,
-        );
-        Self { rows, schema, properties: Arc::new(properties) }
+        let properties = one_stream(&schema);
+        Self { rows, schema, properties }
     }
 }
 

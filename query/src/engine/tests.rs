@@ -7,6 +7,29 @@ use serde_json::json;
 use super::*;
 use crate::settings::ClickHouseSettings;
 
+/// An engine over the archive in `folder`, without ClickHouse.
+pub(super) fn engine(folder: &std::path::Path, limits: Limits) -> Engine {
+    let local = "127.0.0.1:0".parse().unwrap();
+    let clickhouse = ClickHouseSettings {
+        url: "http://127.0.0.1:9".into(),
+        user: "default".into(),
+        password: String::new(),
+        database: "stillwell".into(),
+    };
+    let settings = QuerySettings {
+        http: local,
+        pg: local,
+        archive: folder.to_owned(),
+        topics: vec!["readings".into()],
+        clickhouse,
+        hosts: Vec::new(),
+        limits,
+    };
+    let store = Arc::new(session::store(&settings).unwrap());
+    let catalogue = Arc::new(Catalogue::new(store, settings.topics.clone()));
+    Engine::new(&settings, &catalogue, &Views::new(&settings.clickhouse, &limits)).unwrap()
+}
+
 /// An engine over an empty archive, without ClickHouse.
 struct Fixture {
     engine: Engine,
@@ -16,26 +39,7 @@ struct Fixture {
 impl Fixture {
     fn new(limits: Limits) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let local = "127.0.0.1:0".parse().unwrap();
-        let clickhouse = ClickHouseSettings {
-            url: "http://127.0.0.1:9".into(),
-            user: "default".into(),
-            password: String::new(),
-            database: "stillwell".into(),
-        };
-        let settings = QuerySettings {
-            http: local,
-            pg: local,
-            archive: folder.path().to_owned(),
-            topics: vec!["readings".into()],
-            clickhouse,
-            hosts: Vec::new(),
-            limits,
-        };
-        let store = Arc::new(session::store(&settings).unwrap());
-        let catalogue = Arc::new(Catalogue::new(store, settings.topics.clone()));
-        let views = Views::new(&settings.clickhouse, &limits);
-        Self { engine: Engine::new(&settings, &catalogue, &views).unwrap(), _folder: folder }
+        Self { engine: engine(folder.path(), limits), _folder: folder }
     }
 
     async fn run(&self, request: Request) -> Result<Answer, QueryError> {

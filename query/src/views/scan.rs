@@ -13,15 +13,15 @@ use datafusion::common::Result;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::DataFusionError;
 use datafusion::execution::TaskContext;
-use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
-use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
+use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
-    DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties, SendableRecordBatchStream,
+    DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, SendableRecordBatchStream,
 };
 use futures::{TryStreamExt, stream};
 
 use super::client::{Views, ViewsError};
+use crate::engine::leaf::one_stream;
 use crate::engine::running::Running;
 
 /// The plan's leaf for one view.
@@ -36,13 +36,8 @@ pub(crate) struct ViewScan {
 
 impl ViewScan {
     pub(crate) fn new(views: Views, view: &'static str, columns: SchemaRef, sql: String) -> Self {
-        let properties = PlanProperties::new(
-            EquivalenceProperties::new(Arc::clone(&columns)),
-            Partitioning::UnknownPartitioning(1),
-            EmissionType::Incremental,
-            Boundedness::Bounded,
-        );
-        Self { views, view, columns, sql, properties: Arc::new(properties) }
+        let properties = one_stream(&columns);
+        Self { views, view, columns, sql, properties }
     }
 }
 

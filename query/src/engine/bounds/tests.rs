@@ -1,35 +1,16 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::archive::{Catalogue, Pin};
-use crate::engine::{Engine, Request, session};
-use crate::settings::{ClickHouseSettings, Limits, QuerySettings};
-use crate::views::Views;
+use crate::archive::Pin;
+use crate::engine::{Engine, Request};
+use crate::settings::Limits;
 
 /// What the server gives the threads that plan and run statements.
 const STACK_BYTES: usize = 8 << 20;
 
 fn engine(folder: &std::path::Path) -> Engine {
-    let local = "127.0.0.1:0".parse().unwrap();
-    let clickhouse = ClickHouseSettings {
-        url: "http://127.0.0.1:9".into(),
-        user: "default".into(),
-        password: String::new(),
-        database: "stillwell".into(),
-    };
     let limits = Limits { time: std::time::Duration::from_secs(600), ..Limits::default() };
-    let settings = QuerySettings {
-        http: local,
-        pg: local,
-        archive: folder.to_owned(),
-        topics: vec!["readings".into()],
-        clickhouse,
-        hosts: Vec::new(),
-        limits,
-    };
-    let store = Arc::new(session::store(&settings).unwrap());
-    let catalogue = Arc::new(Catalogue::new(store, settings.topics.clone()));
-    Engine::new(&settings, &catalogue, &Views::new(&settings.clickhouse, &limits)).unwrap()
+    crate::engine::tests::engine(folder, limits)
 }
 
 /// A chain of `piece`s as long as the bounds let it be.
