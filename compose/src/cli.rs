@@ -204,20 +204,14 @@ async fn execute(command: Command, config: Config) -> anyhow::Result<()> {
         Command::Query(args) => stage(args, config, Stages { query: true, ..Stages::NONE }, stop).await,
         Command::Generate(mut args) => {
             args.target.complete(&config)?;
-            let quiet = args.quiet;
             let report = generate::run(*args, stages::clock(), stop).await?;
-            if quiet {
-                eprintln!("{report}");
-            }
+            eprintln!("{report}");
             Ok(())
         }
         Command::Replay(mut args) => {
             args.target.complete(&config)?;
-            let quiet = args.quiet;
             let report = replay::run(*args, stages::clock(), stop).await?;
-            if quiet {
-                eprintln!("{report}");
-            }
+            eprintln!("{report}");
             Ok(())
         }
         Command::Fetch => {
@@ -336,19 +330,22 @@ fn complete(args: &StageArgs, config: &mut Config, which: Stages) -> anyhow::Res
     }
     let open_kafka = (which.ingest || which.aggregate) && config.kafka.brokers.is_empty();
     let open_clickhouse = (which.aggregate || which.query) && config.clickhouse.url.is_empty();
-    let running = Endpoints::read(&args.data);
-    if open_kafka || open_clickhouse {
-        let running = running
-            .context("no servers: name them in the config, by flags, or by --data of a running stack")?;
-        if open_kafka {
-            config.kafka.brokers = running.kafka;
+    match Endpoints::read(&args.data) {
+        Ok(running) => {
+            if open_kafka {
+                config.kafka.brokers = running.kafka;
+            }
+            if open_clickhouse {
+                config.clickhouse.set_url(&running.clickhouse);
+            }
+            use_archive(config, running.archive);
         }
-        if open_clickhouse {
-            config.clickhouse.set_url(&running.clickhouse);
+        Err(error) if open_kafka || open_clickhouse => {
+            return Err(error)
+                .context("no servers: name them in the config, by flags, or by --data of a running stack");
         }
-        use_archive(config, running.archive);
-    } else if let Ok(running) = running {
-        use_archive(config, running.archive);
+        // It has all that it needs.
+        Err(_) => {}
     }
     Ok(())
 }

@@ -335,7 +335,7 @@ impl Drive {
         self.report.records = delivered.delivered;
         self.report.trouble = self.transport.report();
         self.report.seconds = self.progress.seconds();
-        self.progress.finish(&self.report.to_string());
+        self.progress.finish();
         Ok(self.report)
     }
 }

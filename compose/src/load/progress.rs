@@ -43,13 +43,10 @@ impl Progress {
         }
     }
 
-    /// Ends with a last line.
-    pub(super) fn finish(self, line: &str) {
+    /// Ends; what came of it is the caller's to say.
+    pub(super) fn finish(self) {
         if let Some(bar) = self.bar {
             bar.finish_and_clear();
-        }
-        if !self.quiet {
-            eprintln!("{line}");
         }
     }
 

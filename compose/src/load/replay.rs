@@ -302,9 +302,8 @@ fn play(
     playing.report.records = finish()?;
     playing.report.seconds = playing.progress.seconds();
     played.with_context(|| format!("not all was replayed: {}", playing.report))?;
-    let report = playing.report;
-    playing.progress.finish(&report.to_string());
-    Ok(report)
+    playing.progress.finish();
+    Ok(playing.report)
 }
 
 impl<F: Fn(&Outgoing) -> anyhow::Result<bool>> Playing<'_, F> {
