@@ -68,6 +68,13 @@ pub trait ArchiveStore: Send + Sync + 'static {
     /// [`StoreError`]; `each` may have seen some.
     fn visit(&self, folder: &str, each: &mut dyn FnMut(Listed)) -> Result<(), StoreError>;
 
+    /// The names of the folders directly in a folder (the root where it is empty), sorted; none where there is no
+    /// such folder.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn folders(&self, folder: &str) -> Result<Vec<String>, StoreError>;
+
     /// Deletes an object; one that is not there is deleted already.
     ///
     /// # Errors

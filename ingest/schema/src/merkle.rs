@@ -4,9 +4,11 @@
 //! of two smaller than the number of leaves. A record's leaf bytes are, in order: partition (i32), offset
 //! (i64), Kafka timestamp (ms, i64), then topic, key, value, and each header's name and value, every one
 //! as a u32 length and its bytes; an absent key, value or header value has the length `u32::MAX`. Integers
-//! are big-endian.
+//! are big-endian. [`proof`] shows that one leaf is under a root.
 
 use sha2::{Digest, Sha256};
+
+pub mod proof;
 
 /// A SHA-256 digest.
 pub type Hash = [u8; 32];

@@ -136,6 +136,24 @@ impl LocalStore {
         }
         Ok(())
     }
+
+    fn folder_names(&self, folder: &str) -> io::Result<Vec<String>> {
+        let entries = match fs::read_dir(self.full(folder)?) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries?,
+        };
+        let mut names = Vec::new();
+        for entry in entries {
+            let entry = entry?;
+            // A dot begins what is not the archive's own, such as the folder of temporary files.
+            match entry.file_name().into_string() {
+                Ok(name) if entry.file_type()?.is_dir() && !name.starts_with('.') => names.push(name),
+                _ => {}
+            }
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
 }
 
 impl ArchiveStore for LocalStore {
@@ -162,6 +180,10 @@ impl ArchiveStore for LocalStore {
 
     fn visit(&self, folder: &str, each: &mut dyn FnMut(Listed)) -> Result<(), StoreError> {
         self.entries(folder, each).map_err(|e| StoreError::new("list", folder, e))
+    }
+
+    fn folders(&self, folder: &str) -> Result<Vec<String>, StoreError> {
+        self.folder_names(folder).map_err(|e| StoreError::new("list", folder, e))
     }
 
     fn delete(&self, path: &str) -> Result<(), StoreError> {
@@ -250,6 +272,18 @@ mod tests {
         for path in ["../x", "/etc/x", "t/../../x"] {
             assert!(!store.put(path, b"").unwrap_err().is_transient(), "{path}");
         }
+    }
+
+    #[test]
+    fn folders_are_listed_by_name_without_the_archives_own() {
+        let (_folder, store) = store();
+        for path in ["t/manifest/1/a", "t/manifest/0/a", "t/readings/0/a", "u/x"] {
+            store.put(path, b"1").unwrap();
+        }
+        assert_eq!(store.folders("").unwrap(), ["t", "u"]);
+        assert_eq!(store.folders("t").unwrap(), ["manifest", "readings"]);
+        assert_eq!(store.folders("t/manifest").unwrap(), ["0", "1"]);
+        assert!(store.folders("u").unwrap().is_empty() && store.folders("v").unwrap().is_empty());
     }
 
     #[test]

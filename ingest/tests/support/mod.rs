@@ -136,6 +136,14 @@ impl ArchiveStore for MemoryStore {
         Ok(())
     }
 
+    fn folders(&self, folder: &str) -> Result<Vec<String>, StoreError> {
+        let objects = self.objects.lock().unwrap();
+        let below = if folder.is_empty() { String::new() } else { format!("{folder}/") };
+        let inside = objects.keys().filter_map(|path| path.strip_prefix(&below)?.split_once('/'));
+        let names: std::collections::BTreeSet<_> = inside.map(|(name, _)| name.to_owned()).collect();
+        Ok(names.into_iter().collect())
+    }
+
     fn delete(&self, path: &str) -> Result<(), StoreError> {
         self.objects.lock().unwrap().remove(path);
         Ok(())
