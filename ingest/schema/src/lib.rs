@@ -6,18 +6,22 @@
 //!
 //! Reading order: [`ids`] and [`range`] name positions in a log; [`columns`] says what a reading and a
 //! record look like as Arrow columns, and [`quality`] what its status code means; [`paths`] says where the
-//! archive keeps them; [`merkle`] and [`manifest`] make them evidence; [`clock`] hands time in, and [`health`]
+//! archive keeps them; [`merkle`], [`signed`] and [`manifest`] make them
+//! evidence, [`checkpoint`] and [`key_change`] hold for the archive as a whole; [`clock`] hands time in, and [`health`]
 //! is where each part says how it is.
 
+pub mod checkpoint;
 pub mod clock;
 pub mod columns;
 pub mod health;
 pub mod ids;
+pub mod key_change;
 pub mod manifest;
 pub mod merkle;
 pub mod paths;
 pub mod quality;
 pub mod range;
+pub mod signed;
 
 pub use clock::{Clock, SystemClock};
 pub use ids::{Offset, TopicPartition};

@@ -1,23 +1,20 @@
-//! The manifest entry: the one object whose creation commits a range, signed and chained.
+//! The manifest entry: the one object whose creation commits a range, signed and chained (see [`crate::signed`]).
 //!
-//! An object is one line of JSON, `{"body":{…},"signature":"<hex>"}`, exactly as this module writes it:
-//! fields in the order below, no spaces, integers only. The signature is Ed25519 over the body's bytes.
-//! Each body names the SHA-256 of its predecessor's whole object ([`GENESIS`] for the first) and starts at
-//! the offset where that one ended, so a chain has no overlap, no silent gap and one possible order.
+//! Each entry starts at the offset where its predecessor ended, so a chain has no overlap, no silent gap and one
+//! possible order.
 
-use ed25519_dalek::{Signature, Signer, SigningKey, Verifier, VerifyingKey};
+use ed25519_dalek::SigningKey;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use thiserror::Error;
 
 use crate::ids::{Offset, TopicPartition};
 use crate::range::{Gap, OffsetRange};
+use crate::signed::{Body, Signed, SignedError};
+
+pub use crate::signed::GENESIS;
 
 /// The version of this format.
 pub const FORMAT: u32 = 1;
-
-/// The `previous` of a lane's first entry.
-pub const GENESIS: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
 /// One data file of a commit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -103,18 +100,9 @@ pub struct Head {
 /// Why an object is not the entry it should be.
 #[derive(Debug, Error)]
 pub enum EntryError {
-    /// Not the JSON of an entry.
+    /// It is no such object, or not as it was signed.
     #[error("not a manifest entry: {0}")]
-    Json(#[from] serde_json::Error),
-    /// Parses, but its bytes are not those this format writes.
-    #[error("entry bytes are not in canonical form")]
-    NotCanonical,
-    /// Written by an unknown format version.
-    #[error("entry format {0} is unknown to this version; upgrade stillwell to read it")]
-    Format(u32),
-    /// The signature or key does not parse or does not match.
-    #[error("entry signature does not match its body")]
-    Signature,
+    Signed(#[from] SignedError),
     /// Its range is none, or its gaps are not in order inside it.
     #[error("entry {seq} is inconsistent: {reason}")]
     Range {
@@ -143,46 +131,46 @@ pub enum EntryError {
     },
 }
 
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Stored {
-    body: Entry,
-    signature: String,
+impl Body for Entry {
+    const FORMAT: u32 = FORMAT;
+
+    fn format(&self) -> u32 {
+        self.format
+    }
+
+    fn key(&self) -> &str {
+        &self.key
+    }
+
+    fn set_key(&mut self, key: String) {
+        self.key = key;
+    }
 }
 
 impl Entry {
-    /// Signs this entry and fixes its bytes. `key` must be the pair of the entry's `key` field, which is
-    /// overwritten with the public half.
+    /// Signs this entry and fixes its bytes; its `key` becomes the public half of `key`.
     ///
     /// # Errors
-    /// [`EntryError::Json`] if it cannot be serialised.
-    pub fn sign(mut self, key: &SigningKey) -> Result<SignedEntry, EntryError> {
-        self.key = hex::encode(key.verifying_key().to_bytes());
-        let body = serde_json::to_vec(&self)?;
-        let signature = hex::encode(key.sign(&body).to_bytes());
-        let bytes = serde_json::to_vec(&Stored { body: self, signature })?;
-        SignedEntry::parse(bytes)
+    /// [`EntryError`] if it cannot be serialised or claims what no log can hold.
+    pub fn sign(self, key: &SigningKey) -> Result<SignedEntry, EntryError> {
+        SignedEntry::checked(Signed::sign(self, key)?)
     }
 }
 
 impl SignedEntry {
-    /// Parses and checks an object: canonical bytes, known format, a range with its gaps in order inside it, and
-    /// a signature that matches the key it names. Whether that key is trusted is the caller's question.
+    /// Parses and checks an object: canonical, signed by the key it names, a range with its gaps in order inside
+    /// it. Whether that key is trusted is the caller's question.
     ///
     /// # Errors
     /// [`EntryError`] says what is wrong.
     pub fn parse(bytes: Vec<u8>) -> Result<Self, EntryError> {
-        let stored: Stored = serde_json::from_slice(&bytes)?;
-        if stored.body.format != FORMAT {
-            return Err(EntryError::Format(stored.body.format));
-        }
-        if serde_json::to_vec(&stored)? != bytes {
-            return Err(EntryError::NotCanonical);
-        }
-        check_range(&stored.body)?;
-        verify(&stored)?;
-        let sha256 = hex::encode(Sha256::digest(&bytes));
-        Ok(Self { entry: stored.body, bytes, sha256 })
+        Self::checked(Signed::parse(bytes)?)
+    }
+
+    fn checked(signed: Signed<Entry>) -> Result<Self, EntryError> {
+        check_range(&signed.body)?;
+        let Signed { body, bytes, sha256 } = signed;
+        Ok(Self { entry: body, bytes, sha256 })
     }
 
     /// The head after this entry.
@@ -207,21 +195,6 @@ fn check_range(entry: &Entry) -> Result<(), EntryError> {
         free.first = *next;
     }
     Ok(())
-}
-
-fn verify(stored: &Stored) -> Result<(), EntryError> {
-    let key = fixed::<32>(&stored.body.key)?;
-    let key = VerifyingKey::from_bytes(&key).map_err(|_| EntryError::Signature)?;
-    let signature = Signature::from_bytes(&fixed::<64>(&stored.signature)?);
-    let body = serde_json::to_vec(&stored.body)?;
-    key.verify(&body, &signature).map_err(|_| EntryError::Signature)
-}
-
-fn fixed<const N: usize>(text: &str) -> Result<[u8; N], EntryError> {
-    let mut out = [0; N];
-    hex::decode_to_slice(text, &mut out).map_err(|_| EntryError::Signature)?;
-    // One spelling only: upper-case digits would be another object that says the same.
-    if hex::encode(out) == text { Ok(out) } else { Err(EntryError::NotCanonical) }
 }
 
 impl Head {

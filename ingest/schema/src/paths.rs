@@ -4,6 +4,8 @@
 //! <archive>/<topic>/manifest/<partition>/<seq, 12 digits>.json
 //! <archive>/<topic>/readings/<partition>/<first>-<next>-<uuid>.parquet
 //! <archive>/<topic>/records/<partition>/<first>-<next>-<uuid>.parquet
+//! <archive>/@evidence/checkpoints/<seq, 12 digits>.json
+//! <archive>/@evidence/keys/<seq, 12 digits>.json
 //! ```
 //! Paths are relative to the archive's root and use `/`.
 
@@ -55,6 +57,18 @@ pub fn entry(lane: &TopicPartition, seq: u64) -> String {
     format!("{}/{seq:012}.json", manifest_folder(lane))
 }
 
+/// The folder of the archive's checkpoints.
+pub const CHECKPOINTS: &str = "@evidence/checkpoints";
+
+/// The folder of the changes of the archive's key.
+pub const KEY_CHANGES: &str = "@evidence/keys";
+
+/// The object number `seq` of one of the archive's own chains, [`CHECKPOINTS`] or [`KEY_CHANGES`].
+#[must_use]
+pub fn evidence(folder: &str, seq: u64) -> String {
+    format!("{folder}/{seq:012}.json")
+}
+
 /// The seq of the entry at `path`; none where it is not a path of [`entry`].
 ///
 /// ```
@@ -74,6 +88,19 @@ pub fn entry_seq(path: &str) -> Option<u64> {
 #[must_use]
 pub fn data_folder(lane: &TopicPartition, kind: FileKind) -> String {
     format!("{}/{kind}/{}", lane.topic, lane.partition)
+}
+
+/// The folders of a lane's data files.
+#[must_use]
+pub fn data_folders(lane: &TopicPartition) -> [String; 2] {
+    [FileKind::Readings, FileKind::Records].map(|kind| data_folder(lane, kind))
+}
+
+/// Whether a folder of the archive's root is a topic's. What belongs to the whole archive stands under names that
+/// no topic can have: `@` is no character of theirs.
+#[must_use]
+pub fn is_topic(folder: &str) -> bool {
+    !folder.starts_with('@')
 }
 
 /// A data file; `unique` is a UUID, so that two writers never write the same object.

@@ -51,7 +51,7 @@ fn spacing_and_field_order_are_part_of_the_format() {
     let signed = entry(0, 0, 10, GENESIS).sign(&key()).unwrap();
     let mut spaced = signed.bytes.clone();
     spaced.push(b' ');
-    assert!(matches!(SignedEntry::parse(spaced), Err(EntryError::NotCanonical)));
+    assert!(matches!(SignedEntry::parse(spaced), Err(EntryError::Signed(SignedError::NotCanonical))));
 }
 
 #[test]
