@@ -3,7 +3,8 @@
 //! Reading order, as the data flows: [`stage`] says where a lane starts and runs it; a `lane` gathers
 //! chunks into an open batch and keeps at most one commit in flight; [`writer`] turns a batch into two
 //! Parquet files; [`commit`] makes them part of the archive by creating one signed entry. [`manifest`]
-//! reads chains of entries, [`verify`] checks them against the files, [`gc`] collects what no entry names.
+//! reads chains of entries, [`evidence`] keeps what holds for all lanes (keys, checkpoints), [`verify`] checks it
+//! all against the files, [`gc`] collects what no entry names.
 //! All of it stands on a [`store`] and signs with a key from [`keys`].
 //!
 //! **Architecture invariant:** nothing is acknowledged before its entry is stored, and the only commit point
@@ -14,6 +15,7 @@ mod backoff;
 pub mod commit;
 mod dead;
 pub mod error;
+pub mod evidence;
 pub mod gc;
 pub mod keys;
 mod lane;

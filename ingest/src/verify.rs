@@ -1,104 +1,105 @@
-//! Checks a lane of the archive from its objects alone: the chain, the signatures and every file's hash.
+//! Checks an archive from its objects alone, trusting nobody: chains, signatures, files and records.
+//!
+//! | level | what is read | what it proves |
+//! |---|---|---|
+//! | chain | entries | no entry altered, missing, forked or out of order; offsets without hole or overlap |
+//! | files | and the data files | each file has the hash and size that its entry states |
+//! | records | and what is in them | each record is under its entry's Merkle root, and every count is right |
+//!
+//! Every lane is held against the archive's keys and checkpoints ([`crate::evidence`]); a checkpoint that was kept
+//! elsewhere shows a truncation that nothing inside could.
+//!
+//! Reading order: `trust` reads the keys and checkpoints; `lane` walks one lane's chain and goes on behind what is damaged, so that one report names all
+//! of it; `files` and `records` check what an entry names; `orphans` finds files that no entry names, which are
+//! left by crashes and are no damage; [`report`] is what comes out.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 
-use ed25519_dalek::VerifyingKey;
-use sha2::{Digest, Sha256};
-use stillwell_schema::manifest::FileRef;
-use stillwell_schema::{OffsetRange, SignedEntry, TopicPartition, paths};
+use rayon::prelude::*;
+use stillwell_schema::checkpoint::SignedCheckpoint;
+use stillwell_schema::{TopicPartition, paths};
 
-use crate::manifest::{Chain, ManifestError};
+use crate::evidence;
 use crate::store::{ArchiveStore, StoreError};
 
-/// What a verified lane holds, and what is wrong with it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Report {
-    /// Entries checked.
-    pub entries: u64,
-    /// The offsets covered, without a hole or an overlap; none where there is no entry.
-    pub range: Option<OffsetRange>,
-    /// Records inside.
-    pub records: u64,
-    /// Readings inside.
-    pub readings: u64,
-    /// Records that could not be decoded.
-    pub undecodable: u64,
-    /// Bytes of all files.
-    pub bytes: u64,
-    /// Everything that is wrong, for people; empty where the lane is sound.
-    pub problems: Vec<String>,
+mod files;
+mod lane;
+mod orphans;
+mod records;
+pub mod report;
+mod trust;
+
+use trust::Trust;
+
+pub use report::{LaneReport, Problem, ProblemKind, Report};
+
+/// How deep a verification goes; each level includes those before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// Entries.
+    Chain,
+    /// And the hash of every file.
+    Files,
+    /// And every record inside.
+    Records,
 }
 
-/// Walks the chain of `lane` and hashes its files anew. With `key`, entries signed by another are a problem.
-/// Blocks.
+/// What is verified, and against what.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// How deep.
+    pub level: Level,
+    /// A public key of the archive, hex, that is trusted beforehand; none where signatures are taken as they are.
+    pub key: Option<String>,
+    /// A checkpoint that was kept elsewhere.
+    pub checkpoint: Option<SignedCheckpoint>,
+    /// Only this topic.
+    pub topic: Option<String>,
+}
+
+/// Hears how many bytes of data files were checked, from many threads.
+pub type Tick<'a> = &'a (dyn Fn(u64) + Sync);
+
+/// Bytes of the data files of `lanes`, as listed: what a verification of files will read, orphans aside.
+///
+/// # Errors
+/// [`StoreError`].
+pub fn data_bytes(store: &dyn ArchiveStore, lanes: &[TopicPartition]) -> Result<u64, StoreError> {
+    let mut bytes = 0;
+    for lane in lanes {
+        for folder in paths::data_folders(lane) {
+            store.visit(&folder, &mut |listed| bytes += listed.bytes)?;
+        }
+    }
+    Ok(bytes)
+}
+
+/// Verifies a whole archive, its lanes side by side on the rayon pool. Blocks.
 ///
 /// # Errors
 /// [`StoreError`] where the store does not answer: what was then left unchecked is neither good nor bad.
+pub fn verify(store: &dyn ArchiveStore, options: &Options, tick: Tick<'_>) -> Result<Report, StoreError> {
+    let trust = Trust::read(store, options.key.as_deref(), options.checkpoint.as_ref())?;
+    let mut lanes: BTreeSet<TopicPartition> =
+        evidence::lanes(store, options.topic.as_deref())?.into_iter().collect();
+    let attested =
+        trust.lanes.keys().filter(|lane| options.topic.as_ref().is_none_or(|topic| *topic == *lane.topic));
+    lanes.extend(attested.cloned());
+    let lanes: Vec<_> = lanes.into_iter().collect();
+    let reports: Result<Vec<LaneReport>, StoreError> =
+        lanes.par_iter().map(|lane| lane::verify(store, lane, &trust, options.level, tick)).collect();
+    Ok(Report::new(options, trust, reports?))
+}
+
+/// Verifies one lane by itself, all that is of its signatures trusted with `key`, hex. Blocks.
+///
+/// # Errors
+/// As [`verify`].
 pub fn verify_lane(
     store: &dyn ArchiveStore,
-    lane: &TopicPartition,
-    key: Option<&VerifyingKey>,
-) -> Result<Report, StoreError> {
-    let key = key.map(|key| hex::encode(key.to_bytes()));
-    let mut report = Report::default();
-    let mut seen = HashSet::new();
-    for signed in Chain::new(store, lane.clone()) {
-        match signed {
-            Ok(signed) => check(store, &signed, key.as_deref(), &mut seen, &mut report)?,
-            Err(ManifestError::Store(error)) => return Err(error),
-            Err(damage) => report.problems.push(damage.to_string()),
-        }
-    }
-    let listed = store.list(&paths::manifest_folder(lane))?;
-    if listed.iter().any(|object| object.path >= paths::entry(lane, report.entries)) {
-        report.problems.push(format!("entries from {} on cannot be reached by the chain", report.entries));
-    }
-    Ok(report)
-}
-
-fn check(
-    store: &dyn ArchiveStore,
-    signed: &SignedEntry,
+    id: &TopicPartition,
+    level: Level,
     key: Option<&str>,
-    seen: &mut HashSet<String>,
-    report: &mut Report,
-) -> Result<(), StoreError> {
-    let entry = &signed.entry;
-    if key.is_some_and(|key| key != entry.key) {
-        report.problems.push(format!("entry {} is signed by another key: {}", entry.seq, entry.key));
-    }
-    let rows = |file: &Option<FileRef>| file.as_ref().map_or(0, |file| file.rows);
-    let missing: u64 = entry.gaps.iter().map(|gap| (gap.next.0 - gap.first.0).unsigned_abs()).sum();
-    if rows(&entry.records) + missing != entry.range.len() {
-        report.problems.push(format!("entry {}: its records and gaps do not add up to its range", entry.seq));
-    }
-    for file in [&entry.readings, &entry.records].into_iter().flatten() {
-        if !seen.insert(file.path.clone()) {
-            report.problems.push(format!("{} is named by two entries", file.path));
-        }
-        check_file(store, file, report)?;
-    }
-    report.entries += 1;
-    report.range = Some(OffsetRange {
-        first: report.range.map_or(entry.range.first, |range| range.first),
-        next: entry.range.next,
-    });
-    report.records += rows(&entry.records);
-    report.readings += rows(&entry.readings);
-    report.undecodable += entry.undecodable;
-    Ok(())
-}
-
-fn check_file(store: &dyn ArchiveStore, file: &FileRef, report: &mut Report) -> Result<(), StoreError> {
-    let Some(bytes) = store.get(&file.path)? else {
-        report.problems.push(format!("{} is missing", file.path));
-        return Ok(());
-    };
-    report.bytes += bytes.len() as u64;
-    if bytes.len() as u64 != file.bytes || hex::encode(Sha256::digest(&bytes)) != file.sha256 {
-        report
-            .problems
-            .push(format!("{} was altered: its bytes do not have the hash that its entry states", file.path));
-    }
-    Ok(())
+) -> Result<LaneReport, StoreError> {
+    lane::verify(store, id, &Trust::read(store, key, None)?, level, &|_| {})
 }

@@ -13,17 +13,16 @@ use stillwell_ingest::gc::{self, Scope};
 use stillwell_ingest::manifest::find_head;
 use stillwell_ingest::stage::Limits;
 use stillwell_ingest::store::{ArchiveStore, LocalStore};
-use stillwell_ingest::verify::verify_lane;
 use stillwell_schema::{Head, Offset, paths};
 use stillwell_source::lane::{LaneEnd, Stage};
 use support::{
-    AWAY, LIMITS, LeapingClock, MemoryStore, Op, chunk, expected, ingest, ingest_at, ingest_on, key, lane,
+    AWAY, LIMITS, LeapingClock, MemoryStore, Op, audit, chunk, expected, ingest, ingest_at, ingest_on, lane,
     lane_id, see,
 };
 
 fn sound(store: &dyn ArchiveStore, next: i64) {
-    let report = verify_lane(store, &lane_id(), Some(&key().verifying_key())).unwrap();
-    assert_eq!(report.problems, Vec::<String>::new());
+    let report = audit(store);
+    assert_eq!(report.problems, []);
     assert_eq!(report.range.unwrap().next, Offset(next));
     assert_eq!(see(store), expected(0, next));
 }
@@ -121,7 +120,7 @@ async fn a_range_of_gaps_alone_is_an_entry_without_files() {
     stage.run(lane).await.unwrap();
     assert_eq!(store.objects.lock().unwrap().keys().collect::<Vec<_>>(), [&paths::entry(&lane_id(), 0)]);
     assert_eq!(find_head(&*store, &lane_id()).unwrap().next, Some(Offset(11)));
-    assert!(verify_lane(&*store, &lane_id(), None).unwrap().problems.is_empty());
+    assert!(audit(&*store).problems.is_empty());
 }
 
 #[tokio::test]

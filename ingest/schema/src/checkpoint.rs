@@ -27,6 +27,10 @@ pub struct Checkpoint {
     pub writer: String,
     /// Every lane that has an entry, sorted by topic and partition.
     pub lanes: Vec<LaneMark>,
+    /// Number of changes of the archive's key.
+    pub key_changes: u64,
+    /// SHA-256 of the last change's object, hex; [`crate::signed::GENESIS`] where there is none.
+    pub key_change: String,
     /// The Ed25519 public key that signs it, hex.
     pub key: String,
 }

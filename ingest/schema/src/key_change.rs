@@ -38,10 +38,11 @@ pub struct KeyChange {
 pub type SignedKeyChange = Signed<KeyChange>;
 
 /// The keys of an archive, in the order of their use.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyRing {
     keys: Vec<String>,
-    next: (u64, String),
+    /// SHA-256 of the objects of the changes so far, hex.
+    changes: Vec<String>,
 }
 
 /// Why a change does not fit its ring.
@@ -78,7 +79,19 @@ impl KeyRing {
     /// A ring of one key, which no change names yet.
     #[must_use]
     pub fn of(key: impl Into<String>) -> Self {
-        Self { keys: vec![key.into()], next: (0, GENESIS.to_owned()) }
+        Self { keys: vec![key.into()], changes: Vec::new() }
+    }
+
+    /// The changes so far: SHA-256 of their objects, hex.
+    #[must_use]
+    pub fn changes(&self) -> &[String] {
+        &self.changes
+    }
+
+    /// SHA-256 of the last change's object, hex; [`GENESIS`] where there is none.
+    #[must_use]
+    pub fn head(&self) -> &str {
+        self.changes.last().map_or(GENESIS, String::as_str)
     }
 
     /// The keys in the order of their use, hex.
@@ -104,7 +117,7 @@ impl KeyRing {
         written_us: i64,
         reason: &str,
     ) -> Result<SignedKeyChange, KeyRingError> {
-        let (seq, previous) = self.next.clone();
+        let (seq, previous) = (self.changes.len() as u64, self.head().to_owned());
         let [from, to] = [old, new].map(|key| hex::encode(key.verifying_key().to_bytes()));
         let accepted = hex::encode(new.sign(&acceptance(seq, &previous, &from, &to)).to_bytes());
         let reason = reason.to_owned();
@@ -122,8 +135,7 @@ impl KeyRing {
     pub fn add(&mut self, signed: &SignedKeyChange) -> Result<(), KeyRingError> {
         let change = &signed.body;
         let seq = change.seq;
-        let next = if self.keys.is_empty() { (0, GENESIS.to_owned()) } else { self.next.clone() };
-        if (seq, &change.previous) != (next.0, &next.1) {
+        if (seq, &*change.previous) != (self.changes.len() as u64, self.head()) {
             return Err(KeyRingError::Chain(seq));
         }
         if let Some(expected) = self.keys.last().filter(|key| **key != change.key) {
@@ -135,11 +147,8 @@ impl KeyRing {
         if !accepted || change.new == change.key || self.position(&change.new).is_some() {
             return Err(KeyRingError::Acceptance(seq));
         }
-        if self.keys.is_empty() {
-            self.keys.push(change.key.clone());
-        }
         self.keys.push(change.new.clone());
-        self.next = (seq + 1, signed.sha256.clone());
+        self.changes.push(signed.sha256.clone());
         Ok(())
     }
 }
@@ -175,7 +184,7 @@ mod tests {
     #[test]
     fn each_change_adds_its_key_and_parses_back() {
         let mut ring = KeyRing::of(public(1));
-        let mut found = KeyRing::default();
+        let mut found = KeyRing::of(public(1));
         for seed in 1..5 {
             let change = ring.change(&key(seed), &key(seed + 1), 7, "yearly").unwrap();
             ring.add(&change).unwrap();

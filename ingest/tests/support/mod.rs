@@ -16,6 +16,7 @@ use rand::{RngExt, SeedableRng};
 use stillwell_ingest::manifest::Chain;
 use stillwell_ingest::stage::{Ingest, Limits, Shared};
 use stillwell_ingest::store::{ArchiveStore, Creation, Listed, StoreError};
+use stillwell_ingest::verify::{LaneReport, Level, verify_lane};
 use stillwell_ingest::{DeadLetterError, DeadLetterSink, Retry};
 use stillwell_schema::health::Board;
 use stillwell_schema::{Clock, Gap, GapReason, Offset, TopicPartition};
@@ -289,7 +290,12 @@ pub(crate) fn is_gap(offset: i64) -> bool {
 }
 
 pub(crate) fn chunk(first: i64, next: i64) -> RecordChunk {
-    let mut chunk = RecordChunk::new(lane_id(), Offset(first));
+    chunk_of(&lane_id(), first, next)
+}
+
+/// The same records in another lane.
+pub(crate) fn chunk_of(lane: &TopicPartition, first: i64, next: i64) -> RecordChunk {
+    let mut chunk = RecordChunk::new(lane.clone(), Offset(first));
     for offset in first..next {
         if is_gap(offset) {
             chunk.push_gap(Gap {
@@ -311,6 +317,16 @@ pub(crate) fn chunk(first: i64, next: i64) -> RecordChunk {
         );
     }
     chunk
+}
+
+/// The public half of [`key`], hex.
+pub(crate) fn public_key() -> String {
+    key().verifying_key().to_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The test lane's verification, as deep as it goes.
+pub(crate) fn audit(store: &dyn ArchiveStore) -> LaneReport {
+    verify_lane(store, &lane_id(), Level::Records, Some(&public_key())).unwrap()
 }
 
 /// All rows of a Parquet file.
