@@ -4,7 +4,7 @@
 //! chunks into an open batch and keeps at most one commit in flight; [`writer`] turns a batch into two
 //! Parquet files; [`commit`] makes them part of the archive by creating one signed entry. [`manifest`]
 //! reads chains of entries, [`evidence`] keeps what holds for all lanes (keys, checkpoints), [`verify`] checks it
-//! all against the files, [`gc`] collects what no entry names.
+//! all against the files and [`proof`] shows one reading to those who hold the public key; [`gc`] collects what no entry names.
 //! All of it stands on a [`store`] and signs with a key from [`keys`].
 //!
 //! **Architecture invariant:** nothing is acknowledged before its entry is stored, and the only commit point
@@ -20,6 +20,8 @@ pub mod gc;
 pub mod keys;
 mod lane;
 pub mod manifest;
+pub mod proof;
+mod reader;
 mod run;
 pub mod settings;
 pub mod stage;

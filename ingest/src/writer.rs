@@ -12,6 +12,7 @@ mod records;
 mod sort;
 mod values;
 
+pub(crate) use batch::leaf;
 pub use batch::{Batch, Part};
 pub use encode::{Encoded, encode};
 pub use file::EncodedFile;

@@ -1,22 +1,16 @@
 //! What is inside the files of an entry: each record under the Merkle root, each count as stated.
 
-use arrow::array::{Array, AsArray, BinaryArray, ListArray, StringArray};
-use arrow::datatypes::{
-    Int32Type, Int64Type, TimestampMicrosecondType, TimestampMillisecondType, UInt32Type,
-};
+use arrow::array::{Array, AsArray};
+use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
-use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use stillwell_schema::manifest::{Entry, FileRef};
-use stillwell_schema::merkle::{self, LeafRecord, Tree};
+use stillwell_schema::merkle::Tree;
 use stillwell_schema::{Gap, Offset};
 
 use super::report::{Problem, ProblemKind};
-
-/// Rows decoded at once.
-const ROWS: usize = 8192;
+use crate::reader::{RecordColumns, each_batch};
 
 /// Checks the contents of an entry's files.
 pub(super) fn check(
@@ -50,27 +44,6 @@ fn unreadable(path: &str, offset: Offset, error: &ArrowError) -> Problem {
     Problem::new(ProblemKind::Unreadable, path, message).at(offset)
 }
 
-/// Shows a file's rows batch by batch.
-pub(crate) fn each_batch(
-    bytes: Bytes,
-    columns: Option<&[&str]>,
-    each: &mut dyn FnMut(&RecordBatch),
-) -> Result<(), ArrowError> {
-    // A damaged file can make the decoders panic; it is then as unreadable as one that they refuse.
-    let read = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        let builder = ParquetRecordBatchReaderBuilder::try_new(bytes)?;
-        let mask = match columns {
-            Some(columns) => ProjectionMask::columns(builder.parquet_schema(), columns.iter().copied()),
-            None => ProjectionMask::all(),
-        };
-        for batch in builder.with_projection(mask).with_batch_size(ROWS).build()? {
-            each(&batch?);
-        }
-        Ok(())
-    }));
-    read.unwrap_or_else(|_| Err(ArrowError::ParquetError("its pages are damaged".into())))
-}
-
 /// The records of an entry, as they come.
 struct RecordsSeen<'a> {
     entry: &'a Entry,
@@ -92,7 +65,7 @@ impl<'a> RecordsSeen<'a> {
     }
 
     fn batch(&mut self, batch: &RecordBatch, problems: &mut Vec<Problem>) {
-        let columns = Columns::of(batch);
+        let columns = RecordColumns::of(batch);
         for row in 0..batch.num_rows() {
             let offset = Offset(columns.offset[row]);
             self.skip_gaps();
@@ -140,57 +113,6 @@ fn count(problems: &mut Vec<Problem>, path: &str, of: &str, found: u64, stated: 
     if found != stated {
         let message = format!("holds {found} {of}, where its entry states {stated}");
         problems.push(Problem::new(ProblemKind::Counts, path, message));
-    }
-}
-
-/// The columns of [`columns::RECORDS`] that evidence rests on.
-struct Columns<'a> {
-    topic: &'a StringArray,
-    partition: &'a [i32],
-    offset: &'a [i64],
-    kafka_time: &'a [i64],
-    key: &'a BinaryArray,
-    value: &'a BinaryArray,
-    headers: &'a ListArray,
-    header_names: &'a StringArray,
-    header_values: &'a BinaryArray,
-    readings: &'a [u32],
-    failed: &'a StringArray,
-}
-
-impl<'a> Columns<'a> {
-    fn of(batch: &'a RecordBatch) -> Self {
-        let headers = batch["headers"].as_list::<i32>();
-        let cells = headers.values().as_struct();
-        Self {
-            topic: batch["topic"].as_string(),
-            partition: batch["partition"].as_primitive::<Int32Type>().values(),
-            offset: batch["offset"].as_primitive::<Int64Type>().values(),
-            kafka_time: batch["kafka_time"].as_primitive::<TimestampMillisecondType>().values(),
-            key: batch["key"].as_binary(),
-            value: batch["value"].as_binary(),
-            headers,
-            header_names: cells.column(0).as_string(),
-            header_values: cells.column(1).as_binary(),
-            readings: batch["readings"].as_primitive::<UInt32Type>().values(),
-            failed: batch["error_class"].as_string(),
-        }
-    }
-
-    fn leaf(&self, row: usize) -> merkle::Hash {
-        let [start, end] = [row, row + 1].map(|at| self.headers.value_offsets()[at] as usize);
-        merkle::leaf(LeafRecord {
-            topic: self.topic.value(row),
-            partition: self.partition[row],
-            offset: self.offset[row],
-            timestamp_ms: self.kafka_time[row],
-            key: self.key.is_valid(row).then(|| self.key.value(row)),
-            value: self.value.is_valid(row).then(|| self.value.value(row)),
-            headers: (start..end).map(|at| {
-                let value = self.header_values.is_valid(at).then(|| self.header_values.value(at));
-                (self.header_names.value(at), value)
-            }),
-        })
     }
 }
 
