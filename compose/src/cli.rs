@@ -14,6 +14,7 @@ use crate::endpoints::Endpoints;
 use crate::engines::clickhouse::server::ServerArgs;
 use crate::engines::fetch::{Sources, cache_folder};
 use crate::engines::guard;
+use crate::evidence;
 use crate::load::generate::{self, GenerateArgs};
 use crate::load::replay::{self, ReplayArgs};
 use crate::stages::{self, Running, Stages};
@@ -80,6 +81,8 @@ enum Command {
     Sql(SqlArgs),
     /// Health and watermarks of a running stack; exits with 1 where a part has failed
     Status(AskedArgs),
+    #[command(flatten)]
+    Evidence(evidence::Command),
     /// Print every setting with its default
     Config,
     /// Fetch the local engines into the cache, such as before a machine is cut off from the registries
@@ -184,8 +187,13 @@ impl Cli {
             Command::Status(args) => return ask::print_status(&base_of(args, &config)?),
             _ => {}
         }
+        // These read an archive with all of the machine's threads, and no server.
+        let command = match self.command {
+            Command::Evidence(command) => return evidence::run(command, &config),
+            command => command,
+        };
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-        runtime.block_on(execute(self.command, config))?;
+        runtime.block_on(execute(command, config))?;
         // A blocking read of a terminal or a broker that is away must not hold up the exit.
         runtime.shutdown_timeout(std::time::Duration::from_secs(1));
         Ok(0)
@@ -223,6 +231,7 @@ async fn execute(command: Command, config: Config) -> anyhow::Result<()> {
         }
         Command::Sql(_)
         | Command::Status(_)
+        | Command::Evidence(_)
         | Command::Config
         | Command::Completions { .. }
         | Command::ClickhouseServer(_)

@@ -2,13 +2,14 @@
 //!
 //! Reading order: [`cli`] is what a user types; [`config`] what is set; [`stages`] turns settings into running
 //! stages; [`engines`] are the local Kafka and ClickHouse; [`up`] is everything on one machine; [`load`] makes
-//! readings to try it with; [`ask`] is the client side of a running stack.
+//! readings to try it with; [`ask`] is the client side of a running stack, [`evidence`] that of an archive.
 
 pub mod ask;
 pub mod cli;
 pub mod config;
 pub mod endpoints;
 pub mod engines;
+pub mod evidence;
 pub mod files;
 pub mod load;
 pub mod stages;

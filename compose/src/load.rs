@@ -18,5 +18,7 @@ pub mod target;
 pub mod transport;
 pub mod wire;
 
+pub(crate) use progress::grouped;
+
 pub use generate::{GenerateArgs, GenerateReport};
 pub use replay::{ReplayArgs, ReplayReport};

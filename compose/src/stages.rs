@@ -8,7 +8,7 @@ use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use metrics_exporter_prometheus::PrometheusHandle;
 use stillwell_aggregate::AggregateSettings;
 use stillwell_ingest::IngestSettings;
@@ -16,6 +16,7 @@ use stillwell_query::{Limits, QuerySettings, Server};
 use stillwell_schema::health::{Board, State};
 use stillwell_schema::{Clock, SystemClock};
 use stillwell_source::consumer::{self, ConsumerError};
+use stillwell_source::decode::{Decoder, decoder_for};
 use stillwell_source::settings::{KafkaSettings, TimeUnit, TopicSettings};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -107,14 +108,12 @@ fn topics(config: &Config) -> anyhow::Result<Vec<TopicSettings>> {
 /// # Errors
 /// Where the config is not right.
 pub fn ingest_settings(config: &Config, data: &Path) -> anyhow::Result<IngestSettings> {
-    let or =
-        |path: &Path, name: &str| if path.as_os_str().is_empty() { data.join(name) } else { path.to_owned() };
     Ok(IngestSettings {
         kafka: kafka_settings(config)?,
         topics: topics(config)?,
         group: "stillwell-ingest".to_owned(),
         archive: archive(config, data),
-        key_file: or(&config.ingest.key_file, "keys/archive.pem"),
+        key_file: key_file(config, data),
         flush_interval: Duration::from_millis(config.ingest.flush_interval_ms),
         file_bytes: config.ingest.file_bytes_max,
         memory_bytes: config.ingest.memory_bytes_max,
@@ -126,6 +125,25 @@ pub fn ingest_settings(config: &Config, data: &Path) -> anyhow::Result<IngestSet
 pub fn archive(config: &Config, data: &Path) -> std::path::PathBuf {
     let folder = &config.ingest.archive;
     if folder.as_os_str().is_empty() { data.join("archive") } else { folder.clone() }
+}
+
+/// The key that signs the archive.
+#[must_use]
+pub fn key_file(config: &Config, data: &Path) -> std::path::PathBuf {
+    let file = &config.ingest.key_file;
+    if file.as_os_str().is_empty() { data.join("keys/archive.pem") } else { file.clone() }
+}
+
+/// The decoder of a topic's records, the first topic's where none is named.
+///
+/// # Errors
+/// If the config names no such topic, or is not right.
+pub fn decoder(config: &Config, topic: Option<&str>) -> anyhow::Result<Box<dyn Decoder>> {
+    let topics = topics(config)?;
+    let found = topics.iter().find(|known| topic.is_none_or(|topic| known.name == topic));
+    let found =
+        found.with_context(|| format!("the config has no [[topic]] {}", topic.unwrap_or_default()))?;
+    Ok(decoder_for(found.time_unit))
 }
 
 /// ClickHouse as the aggregator takes it.

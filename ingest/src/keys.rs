@@ -6,12 +6,14 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use ed25519_dalek::SigningKey;
 use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
-use ed25519_dalek::pkcs8::{DecodePrivateKey, EncodePrivateKey, EncodePublicKey};
+use ed25519_dalek::pkcs8::{DecodePrivateKey, DecodePublicKey, EncodePrivateKey, EncodePublicKey};
+use ed25519_dalek::{SigningKey, VerifyingKey};
 use rand::TryCryptoRng;
 use thiserror::Error;
 use uuid::Uuid;
+
+pub mod rotation;
 
 /// Why there is no key.
 #[derive(Debug, Error)]
@@ -44,6 +46,15 @@ pub enum KeyError {
         /// What is wrong.
         reason: String,
     },
+    /// Not a public key.
+    #[error(
+        "{path} is no Ed25519 public key: a PEM that begins with -----BEGIN PUBLIC KEY-----, or 64 hex digits",
+        path = path.display()
+    )]
+    MalformedPublic {
+        /// Which file.
+        path: PathBuf,
+    },
     /// The system gives no randomness.
     #[error("no randomness for a new key: {0}")]
     Random(String),
@@ -68,19 +79,47 @@ pub fn load_or_create<R: TryCryptoRng>(path: &Path, random: &mut R) -> Result<Si
     Ok(key)
 }
 
-/// Where the public half of the key at `path` lies: `archive.pub.pem` beside `archive.pem`.
-#[must_use]
-pub fn public_path(path: &Path) -> PathBuf {
-    path.with_extension("pub.pem")
-}
-
-fn load(path: &Path) -> Result<SigningKey, KeyError> {
+/// Loads the key at `path`, which must be there.
+///
+/// # Errors
+/// [`KeyError`].
+pub fn load(path: &Path) -> Result<SigningKey, KeyError> {
     let mode = fs::metadata(path).map_err(|e| at(path, e))?.permissions().mode() & 0o777;
     if mode & 0o077 != 0 {
         return Err(KeyError::Exposed { path: path.to_owned(), mode });
     }
     let pem = fs::read_to_string(path).map_err(|e| at(path, e))?;
     SigningKey::from_pkcs8_pem(&pem).map_err(|e| malformed(path, e))
+}
+
+/// Loads a public key, PEM or 64 hex digits, as hex.
+///
+/// # Errors
+/// [`KeyError`].
+pub fn load_public(path: &Path) -> Result<String, KeyError> {
+    let text = fs::read_to_string(path).map_err(|e| at(path, e))?;
+    let malformed = || KeyError::MalformedPublic { path: path.to_owned() };
+    parse_public(&text).ok_or_else(malformed)
+}
+
+/// A public key, PEM or 64 hex digits, as hex; none where it is neither.
+#[must_use]
+pub fn parse_public(text: &str) -> Option<String> {
+    let key = match VerifyingKey::from_public_key_pem(text) {
+        Ok(key) => key,
+        Err(_) => {
+            let mut bytes = [0; 32];
+            hex::decode_to_slice(text.trim(), &mut bytes).ok()?;
+            VerifyingKey::from_bytes(&bytes).ok()?
+        }
+    };
+    Some(hex::encode(key.to_bytes()))
+}
+
+/// Where the public half of the key at `path` lies: `archive.pub.pem` beside `archive.pem`.
+#[must_use]
+pub fn public_path(path: &Path) -> PathBuf {
+    path.with_extension("pub.pem")
 }
 
 fn create<R: TryCryptoRng>(path: &Path, random: &mut R) -> Result<(), KeyError> {
@@ -105,8 +144,12 @@ fn write_new(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let _ = fs::remove_file(&temp);
     match written {
         Err(e) if e.kind() != io::ErrorKind::AlreadyExists => Err(e),
-        _ => path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all()),
+        _ => sync_parent(path),
     }
+}
+
+fn sync_parent(path: &Path) -> io::Result<()> {
+    path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
 }
 
 fn at(path: &Path, source: io::Error) -> KeyError {

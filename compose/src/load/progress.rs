@@ -70,7 +70,7 @@ fn bar(steps: Option<u64>) -> ProgressBar {
 }
 
 /// `1234567` as `1,234,567`.
-pub(super) fn grouped(n: u64) -> String {
+pub(crate) fn grouped(n: u64) -> String {
     let digits = n.to_string();
     let mut out = String::with_capacity(digits.len() + digits.len() / 3);
     for (i, digit) in digits.chars().enumerate() {

@@ -124,12 +124,13 @@ impl Trust {
     /// Holds a copy that was kept elsewhere against the archive's own chain of checkpoints.
     fn compare(&mut self, store: &dyn ArchiveStore, copy: &SignedCheckpoint) -> Result<(), StoreError> {
         let path = paths::evidence(paths::CHECKPOINTS, copy.body.seq);
-        match store.get(&path)? {
-            Some(bytes) if bytes == copy.bytes => {}
-            Some(_) => {
-                self.problem(ProblemKind::Chain, &path, "is not the checkpoint that was kept elsewhere")
-            }
-            None => self.problem(ProblemKind::Truncated, &path, "is missing, but a copy was kept elsewhere"),
+        let wrong = match store.get(&path)? {
+            Some(bytes) if bytes == copy.bytes => None,
+            Some(_) => Some((ProblemKind::Chain, "is not the checkpoint that was kept elsewhere")),
+            None => Some((ProblemKind::Truncated, "is missing, but a copy was kept elsewhere")),
+        };
+        if let Some((kind, message)) = wrong {
+            self.problem(kind, &path, message);
         }
         self.attest("the checkpoint that was kept elsewhere", copy);
         Ok(())

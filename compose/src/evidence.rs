@@ -1,0 +1,338 @@
+//! The commands of those who trust nobody: `verify`, `prove`, `verify-proof`, `checkpoint`, `keys`.
+//!
+//! They read the archive alone, whether a stack runs or not, and need no server.
+
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use clap::{Args, Subcommand, ValueEnum};
+use indicatif::{ProgressBar, ProgressStyle};
+use rand::rngs::SysRng;
+use stillwell_ingest::keys::{self, rotation};
+use stillwell_ingest::proof::{self, Proof, Sought};
+use stillwell_ingest::store::{ArchiveStore, LocalStore};
+use stillwell_ingest::verify::{self, Level, Options};
+use stillwell_ingest::{evidence, keys::public_path};
+use stillwell_schema::Offset;
+use stillwell_schema::checkpoint::SignedCheckpoint;
+
+use crate::config::Config;
+use crate::endpoints::Endpoints;
+use crate::stages;
+
+mod show;
+
+const VERIFY_EXAMPLES: &str = "\
+Examples:
+  stillwell verify                                        all of it, of the stack on stillwell-data
+  stillwell verify --archive /mnt/backup/archive --public-key archive.pub.pem
+  stillwell verify --level chain --checkpoint kept.json   quick: has anything been cut off or rewritten?
+  stillwell verify --json > report.json
+
+Exit code: 0 sound, 1 something is wrong, 2 it could not be verified.";
+
+const PROVE_EXAMPLES: &str = "\
+Examples:
+  stillwell prove --machine press-07 --sensor oil --time 2026-11-25T06:00:00Z > proof.json
+  stillwell verify-proof proof.json --public-key archive.pub.pem";
+
+const KEYS_EXAMPLES: &str = "\
+Examples:
+  stillwell keys show                              the key in use, and those before
+  stillwell keys rotate --reason 'yearly change'   then restart what writes into the archive";
+
+/// Commands on evidence.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Check an archive against its own hashes, signatures and checkpoints
+    #[command(after_help = VERIFY_EXAMPLES)]
+    Verify(VerifyArgs),
+    /// Prove that one reading is in the archive
+    #[command(after_help = PROVE_EXAMPLES)]
+    Prove(ProveArgs),
+    /// Check such a proof with a public key alone
+    #[command(after_help = PROVE_EXAMPLES)]
+    VerifyProof(VerifyProofArgs),
+    /// Sign where every lane ends now, and print it: a copy kept elsewhere shows a later truncation
+    Checkpoint(CheckpointArgs),
+    /// The keys that sign the archive
+    #[command(subcommand, after_help = KEYS_EXAMPLES)]
+    Keys(KeysCommand),
+}
+
+/// Which archive.
+#[derive(Args, Clone, Debug)]
+pub struct ArchiveArgs {
+    /// The archive's folder; without it, the config's or that of the data folder
+    #[arg(long, value_name = "DIR")]
+    archive: Option<PathBuf>,
+    /// Data folder of the stack whose archive and key are meant
+    #[arg(long, default_value = "stillwell-data", value_name = "DIR")]
+    data: PathBuf,
+}
+
+/// What is verified, and against what.
+#[derive(Args, Debug)]
+pub struct VerifyArgs {
+    #[command(flatten)]
+    archive: ArchiveArgs,
+    /// How deep
+    #[arg(long, value_enum, default_value = "records")]
+    level: LevelArg,
+    /// A public key of the archive that you trust (PEM or hex); without it, signatures are taken as they are
+    #[arg(long, value_name = "FILE")]
+    public_key: Option<PathBuf>,
+    /// A checkpoint that was kept elsewhere
+    #[arg(long, value_name = "FILE")]
+    checkpoint: Option<PathBuf>,
+    /// Only this topic
+    #[arg(long)]
+    topic: Option<String>,
+    /// Print the report as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// How deep a verification goes.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum LevelArg {
+    /// Entries, signatures and checkpoints
+    Chain,
+    /// And the hash of every file
+    Files,
+    /// And every record in them
+    Records,
+}
+
+/// Which reading is proven.
+#[derive(Args, Debug)]
+pub struct ProveArgs {
+    #[command(flatten)]
+    archive: ArchiveArgs,
+    /// Machine
+    #[arg(long)]
+    machine: String,
+    /// Sensor
+    #[arg(long)]
+    sensor: String,
+    /// Source timestamp: RFC 3339, or µs since the epoch
+    #[arg(long, value_parser = parse_time, allow_hyphen_values = true)]
+    time: i64,
+    /// Only in this topic
+    #[arg(long)]
+    topic: Option<String>,
+    /// Only this record, as partition:offset
+    #[arg(long, value_name = "P:OFFSET", value_parser = parse_place)]
+    record: Option<(i32, Offset)>,
+}
+
+/// Which proof is checked, with which key.
+#[derive(Args, Debug)]
+pub struct VerifyProofArgs {
+    /// The proof; - reads it from stdin
+    proof: PathBuf,
+    /// A public key of the archive that you trust (PEM or hex)
+    #[arg(long, value_name = "FILE")]
+    public_key: PathBuf,
+}
+
+/// Where a checkpoint goes.
+#[derive(Args, Debug)]
+pub struct CheckpointArgs {
+    #[command(flatten)]
+    archive: ArchiveArgs,
+    /// Write it here instead of to stdout
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+/// What is done with keys.
+#[derive(Debug, Subcommand)]
+pub enum KeysCommand {
+    /// The key in use, where it lies, and the changes so far
+    Show(ArchiveArgs),
+    /// Put a new key in place of the old one
+    Rotate(RotateArgs),
+}
+
+/// Whose key is changed, and why.
+#[derive(Args, Debug)]
+pub struct RotateArgs {
+    #[command(flatten)]
+    archive: ArchiveArgs,
+    /// Why, kept in the archive for ever
+    #[arg(long)]
+    reason: String,
+}
+
+/// Runs a command to its end and says how the process exits.
+///
+/// # Errors
+/// What went wrong and what mends it.
+#[allow(clippy::print_stdout)]
+pub fn run(command: Command, config: &Config) -> anyhow::Result<u8> {
+    match command {
+        Command::Verify(args) => verify(&args, config),
+        Command::Prove(args) => prove(args, config),
+        Command::VerifyProof(args) => verify_proof(&args, config),
+        Command::Checkpoint(args) => checkpoint(&args, config),
+        Command::Keys(KeysCommand::Show(args)) => {
+            let (store, key_file) = (args.open(config)?, args.key_file(config));
+            print!("{}", show::keys(&key_file, evidence::key_ring(&*store)?.as_ref())?);
+            Ok(0)
+        }
+        Command::Keys(KeysCommand::Rotate(args)) => rotate(&args, config),
+    }
+}
+
+impl ArchiveArgs {
+    fn path(&self, config: &Config) -> PathBuf {
+        let running = || Endpoints::read(&self.data).ok().map(|running| running.archive);
+        let configured = Some(&config.ingest.archive).filter(|path| !path.as_os_str().is_empty()).cloned();
+        let named = self.archive.clone().or(configured).or_else(running);
+        named.unwrap_or_else(|| stages::archive(config, &self.data))
+    }
+
+    fn open(&self, config: &Config) -> anyhow::Result<Arc<dyn ArchiveStore>> {
+        let path = self.path(config);
+        if !path.is_dir() {
+            bail!("there is no archive at {}; name its folder with --archive or --data", path.display());
+        }
+        Ok(Arc::new(LocalStore::open(&path)?))
+    }
+
+    fn key_file(&self, config: &Config) -> PathBuf {
+        stages::key_file(config, &self.data)
+    }
+}
+
+#[allow(clippy::print_stdout)]
+fn verify(args: &VerifyArgs, config: &Config) -> anyhow::Result<u8> {
+    let store = args.archive.open(config)?;
+    let options = Options {
+        level: match args.level {
+            LevelArg::Chain => Level::Chain,
+            LevelArg::Files => Level::Files,
+            LevelArg::Records => Level::Records,
+        },
+        key: args.public_key.as_deref().map(keys::load_public).transpose()?,
+        checkpoint: args.checkpoint.as_deref().map(read_checkpoint).transpose()?,
+        topic: args.topic.clone(),
+    };
+    let lanes = evidence::lanes(&*store, options.topic.as_deref())?;
+    if lanes.is_empty() && options.checkpoint.is_none() {
+        bail!("the archive at {} holds no lane", args.archive.path(config).display());
+    }
+    let bytes = if options.level == Level::Chain { 0 } else { verify::data_bytes(&*store, &lanes)? };
+    let bar = bar(bytes);
+    let report = verify::verify(&*store, &options, &|bytes| bar.inc(bytes));
+    bar.finish_and_clear();
+    // Neither sound nor wrong: what could not be read was not verified.
+    let report = match report {
+        Ok(report) => report,
+        Err(error) => {
+            show::not_verified(&error);
+            return Ok(2);
+        }
+    };
+    match args.json {
+        true => println!("{}", serde_json::to_string_pretty(&report)?),
+        false => print!("{}", show::report(&report)),
+    }
+    Ok(u8::from(!report.sound))
+}
+
+fn bar(bytes: u64) -> ProgressBar {
+    let style = ProgressStyle::with_template(
+        "{bar:30} {percent:>3}%  {bytes} of {total_bytes}, {bytes_per_sec}  {eta}",
+    );
+    let bar = ProgressBar::new(bytes).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    bar.enable_steady_tick(Duration::from_millis(200));
+    bar
+}
+
+fn read_checkpoint(path: &Path) -> anyhow::Result<SignedCheckpoint> {
+    let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let line = bytes.strip_suffix(b"\n").unwrap_or(&bytes).to_vec();
+    SignedCheckpoint::parse(line).with_context(|| format!("{} is no checkpoint", path.display()))
+}
+
+#[allow(clippy::print_stdout)]
+fn prove(args: ProveArgs, config: &Config) -> anyhow::Result<u8> {
+    let store = args.archive.open(config)?;
+    let ProveArgs { machine, sensor, time: time_us, topic, record: place, .. } = args;
+    let mut decoder = stages::decoder(config, topic.as_deref())?;
+    let sought = Sought { machine, sensor, time_us, topic, place };
+    let (proof, matches) = proof::prove(&*store, &sought, &mut *decoder)?;
+    println!("{}", serde_json::to_string_pretty(&proof)?);
+    show::others(matches, &proof);
+    Ok(0)
+}
+
+#[allow(clippy::print_stdout)]
+fn verify_proof(args: &VerifyProofArgs, config: &Config) -> anyhow::Result<u8> {
+    let mut text = String::new();
+    if args.proof == Path::new("-") {
+        std::io::stdin().read_to_string(&mut text)?;
+    } else {
+        text = fs::read_to_string(&args.proof)
+            .with_context(|| format!("cannot read the proof {}", args.proof.display()))?;
+    }
+    let proof: Proof = serde_json::from_str(&text)
+        .with_context(|| format!("{} is no proof, as `stillwell prove` writes it", args.proof.display()))?;
+    let key = keys::load_public(&args.public_key)?;
+    let mut decoder = stages::decoder(config, Some(&proof.record.topic))?;
+    let entry = proof.check(&key, &mut *decoder).context("the proof does not hold")?;
+    print!("{}", show::proven(&proof, &entry));
+    Ok(0)
+}
+
+#[allow(clippy::print_stdout)]
+fn checkpoint(args: &CheckpointArgs, config: &Config) -> anyhow::Result<u8> {
+    let store = args.archive.open(config)?;
+    let key = keys::load(&args.archive.key_file(config))?;
+    let now_us = stages::clock().now_us();
+    let signed = evidence::checkpoint(&*store, &key, "stillwell checkpoint", now_us)?;
+    let signed = signed.context("the archive holds nothing yet")?;
+    let mut line = signed.bytes.clone();
+    line.push(b'\n');
+    match &args.out {
+        Some(path) => {
+            fs::write(path, &line).with_context(|| format!("cannot write {}", path.display()))?;
+            show::checkpoint(&signed, path);
+        }
+        None => print!("{}", String::from_utf8_lossy(&line)),
+    }
+    Ok(0)
+}
+
+#[allow(clippy::print_stdout)]
+fn rotate(args: &RotateArgs, config: &Config) -> anyhow::Result<u8> {
+    let (store, path) = (args.archive.open(config)?, args.archive.key_file(config));
+    let now_us = stages::clock().now_us();
+    let done = rotation::rotate(&path, &*store, &mut SysRng, now_us, &args.reason)?;
+    // From here on the change itself cannot be taken back unseen.
+    evidence::checkpoint(&*store, &keys::load(&path)?, "stillwell keys rotate", now_us)?;
+    print!("{}", show::rotated(&done, &path, &public_path(&path)));
+    Ok(0)
+}
+
+fn parse_time(text: &str) -> Result<i64, String> {
+    if let Ok(us) = text.parse() {
+        return Ok(us);
+    }
+    let time = chrono::DateTime::parse_from_rfc3339(text);
+    time.map(|time| time.timestamp_micros())
+        .map_err(|_| "is neither RFC 3339, such as 2026-11-25T06:00:00Z, nor µs since the epoch".to_owned())
+}
+
+fn parse_place(text: &str) -> Result<(i32, Offset), String> {
+    let parts = text.split_once(':').and_then(|(partition, offset)| {
+        Some((partition.parse().ok()?, Offset(offset.parse().ok().filter(|offset| *offset >= 0)?)))
+    });
+    parts.ok_or_else(|| "is no partition:offset, such as 3:41200".to_owned())
+}

@@ -1,0 +1,184 @@
+//! What the commands on evidence print, for people.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use chrono::{DateTime, SecondsFormat};
+use stillwell_ingest::keys::rotation::{self, Rotation};
+use stillwell_ingest::keys::{self};
+use stillwell_ingest::proof::Proof;
+use stillwell_ingest::store::StoreError;
+use stillwell_ingest::verify::{LaneReport, Report};
+use stillwell_schema::Entry;
+use stillwell_schema::checkpoint::SignedCheckpoint;
+use stillwell_schema::key_change::KeyRing;
+
+use crate::load::grouped;
+
+/// Problems shown of one lane; the JSON report has more.
+const SHOWN_MAX: usize = 20;
+
+/// A verification.
+pub(super) fn report(report: &Report) -> String {
+    let mut out = String::new();
+    for lane in &report.lanes {
+        lane_lines(&mut out, lane);
+    }
+    for problem in &report.problems {
+        let _ = writeln!(out, "WRONG  {problem}");
+    }
+    let keys = match &report.key {
+        Some(key) => format!("signatures held against key {}…", &key[..16]),
+        None => "signatures taken as they are: give --public-key to hold them against a key you trust".into(),
+    };
+    let totals = [
+        (report.total(|lane| lane.entries), "entries"),
+        (report.total(|lane| lane.records), "records"),
+        (report.total(|lane| lane.readings), "readings"),
+        (report.total(|lane| lane.bytes), "bytes read"),
+        (report.checkpoints, "checkpoints"),
+    ];
+    let totals: Vec<String> = totals.iter().map(|(n, what)| format!("{} {what}", grouped(*n))).collect();
+    let _ = writeln!(out, "{}", totals.join(", "));
+    let _ = writeln!(out, "{keys}");
+    let orphans = report.total(|lane| lane.orphans);
+    if orphans > 0 {
+        let _ = writeln!(
+            out,
+            "{orphans} files that no entry names: left by crashes, no damage; collected by age"
+        );
+    }
+    let problems = report.total(|lane| lane.problems_total) + report.problems.len() as u64;
+    let verdict = match report.sound {
+        true => format!("sound, at level {}", report.level.name()),
+        false => format!("NOT SOUND: {problems} problems, at level {}", report.level.name()),
+    };
+    let _ = writeln!(out, "{verdict}");
+    out
+}
+
+fn lane_lines(out: &mut String, lane: &LaneReport) {
+    let range =
+        lane.range.map_or("nothing".into(), |range| format!("offsets {} to {}", range.first, range.next));
+    let verdict = if lane.problems_total == 0 { "sound" } else { "WRONG" };
+    let _ = write!(
+        out,
+        "{verdict}  {}/{}: {range}, {} entries",
+        lane.topic,
+        lane.partition,
+        grouped(lane.entries)
+    );
+    for (n, what) in [
+        (lane.undecodable, "undecodable"),
+        (lane.not_delivered, "offsets without a record"),
+        (lane.lost, "LOST to the topic's retention"),
+    ] {
+        if n > 0 {
+            let _ = write!(out, ", {} {what}", grouped(n));
+        }
+    }
+    out.push('\n');
+    for lost in &lane.losses {
+        let _ = writeln!(out, "       lost: offsets {} to {}", lost.first, lost.next);
+    }
+    for problem in lane.problems.iter().take(SHOWN_MAX) {
+        let _ = writeln!(out, "       {problem}");
+    }
+    if lane.problems_total > SHOWN_MAX as u64 {
+        let more = lane.problems_total - SHOWN_MAX as u64;
+        let _ = writeln!(out, "       and {more} more; --json lists them");
+    }
+}
+
+/// Why nothing was verified.
+#[allow(clippy::print_stderr)]
+pub(super) fn not_verified(error: &StoreError) {
+    eprintln!("stillwell: not verified: {error}");
+}
+
+/// Says that a proof is of one reading of several.
+#[allow(clippy::print_stderr)]
+pub(super) fn others(matches: usize, proof: &Proof) {
+    if matches > 1 {
+        let (partition, offset) = (proof.record.partition, proof.record.offset);
+        eprintln!(
+            "stillwell: {matches} readings are of that time; this proves the one of record {partition}:{offset} \
+             (--record picks another)"
+        );
+    }
+}
+
+/// A proof that holds.
+pub(super) fn proven(proof: &Proof, entry: &Entry) -> String {
+    let (reading, record) = (&proof.reading, &proof.record);
+    let value = match (&reading.value, &reading.text) {
+        (Some(value), _) => value.to_string(),
+        (None, Some(text)) => format!("{text:?}"),
+        (None, None) => "no value".into(),
+    };
+    let unit = reading.unit.as_deref().unwrap_or_default();
+    format!(
+        "the proof holds\n  reading  {} {} = {value} {unit} at {}\n  record   {}/{} offset {}, in Kafka at {}\n  \
+         entry    {} of its lane, one of {} records, written {}\n  signed   {}\n",
+        reading.machine,
+        reading.sensor,
+        time(reading.time_us),
+        record.topic,
+        record.partition,
+        record.offset,
+        time(record.timestamp_ms.saturating_mul(1000)),
+        entry.seq,
+        proof.leaves,
+        time(entry.written_us),
+        entry.key,
+    )
+}
+
+/// A checkpoint that was written to a file.
+#[allow(clippy::print_stderr)]
+pub(super) fn checkpoint(signed: &SignedCheckpoint, path: &Path) {
+    let (seq, lanes) = (signed.body.seq, signed.body.lanes.len());
+    eprintln!(
+        "stillwell: checkpoint {seq} over {lanes} lanes, of {}, is in {}; keep it where the archive's writers cannot \
+         reach it",
+        time(signed.body.written_us),
+        path.display()
+    );
+}
+
+/// The keys of an archive.
+pub(super) fn keys(path: &Path, ring: Option<&KeyRing>) -> anyhow::Result<String> {
+    let key = keys::load(path)?;
+    let mut out = format!("key file  {}\npublic    {}\n", path.display(), rotation::public(&key));
+    let _ = writeln!(out, "          {}", keys::public_path(path).display());
+    match ring {
+        None => out += "changes   none yet\n",
+        Some(ring) => {
+            for (i, key) in ring.keys().iter().enumerate() {
+                let _ = writeln!(out, "{}  {key}", if i == 0 { "first   " } else { "then    " });
+            }
+        }
+    }
+    if !rotation::is_current(ring, &key) {
+        out += "WRONG: the archive names a newer key than the one in the file; restore that one\n";
+    }
+    Ok(out)
+}
+
+/// A rotation that was done.
+pub(super) fn rotated(done: &Rotation, path: &Path, public: &Path) -> String {
+    format!(
+        "the archive's key is now {}\n  private  {}\n  public   {}\n  retired  {}\nRestart what writes into the archive. \
+         Give the new public key to those who verify; the old one still leads to it.\nDestroy the retired private key \
+         once nothing signs with it any more.\n",
+        done.new,
+        path.display(),
+        public.display(),
+        done.retired.display()
+    )
+}
+
+fn time(us: i64) -> String {
+    let time = DateTime::from_timestamp_micros(us);
+    time.map_or_else(|| format!("{us} µs"), |time| time.to_rfc3339_opts(SecondsFormat::AutoSi, true))
+}
