@@ -6,9 +6,9 @@
 //!
 //! Reading order: [`ids`] and [`range`] name positions in a log; [`columns`] says what a reading and a
 //! record look like as Arrow columns, and [`quality`] what its status code means; [`paths`] says where the
-//! archive keeps them; [`merkle`], [`signed`] and [`manifest`] make them
-//! evidence, [`checkpoint`] and [`key_change`] hold for the archive as a whole; [`clock`] hands time in, and [`health`]
-//! is where each part says how it is.
+//! archive keeps them; [`merkle`], [`signed`] and [`manifest`] make them evidence, [`ledger`] says what became of
+//! their files later, and [`pattern`] which machines are meant; [`checkpoint`] and [`key_change`] hold for the
+//! archive as a whole; [`clock`] hands time in, and [`health`] is where each part says how it is.
 
 pub mod checkpoint;
 pub mod clock;
@@ -16,9 +16,11 @@ pub mod columns;
 pub mod health;
 pub mod ids;
 pub mod key_change;
+pub mod ledger;
 pub mod manifest;
 pub mod merkle;
 pub mod paths;
+pub mod pattern;
 pub mod quality;
 pub mod range;
 pub mod signed;

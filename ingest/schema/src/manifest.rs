@@ -9,7 +9,7 @@ use thiserror::Error;
 
 use crate::ids::{Offset, TopicPartition};
 use crate::range::{Gap, OffsetRange};
-use crate::signed::{Body, Signed, SignedError};
+use crate::signed::{self, Body, Signed, SignedError};
 
 pub use crate::signed::GENESIS;
 
@@ -210,20 +210,17 @@ impl Head {
     /// [`EntryError::Chain`] names the first field that does not fit.
     pub fn check(&self, lane: &TopicPartition, entry: &Entry) -> Result<(), EntryError> {
         let expected_first = self.next.unwrap_or(entry.range.first);
-        let checks = [
+        let differs = signed::first_difference([
             ("topic", entry.topic.clone(), lane.topic.to_string()),
             ("partition", entry.partition.to_string(), lane.partition.to_string()),
             ("seq", entry.seq.to_string(), self.seq.to_string()),
             ("previous", entry.previous.clone(), self.previous.clone()),
             ("range.first", entry.range.first.to_string(), expected_first.to_string()),
-        ];
-        for (field, found, expected) in checks {
-            if found != expected {
-                let (topic, partition, seq) = (entry.topic.clone(), entry.partition, entry.seq);
-                return Err(EntryError::Chain { topic, partition, seq, field, found, expected });
-            }
-        }
-        Ok(())
+        ]);
+        differs.map_or(Ok(()), |(field, found, expected)| {
+            let (topic, partition, seq) = (entry.topic.clone(), entry.partition, entry.seq);
+            Err(EntryError::Chain { topic, partition, seq, field, found, expected })
+        })
     }
 }
 

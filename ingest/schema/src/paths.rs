@@ -4,10 +4,12 @@
 //! <archive>/<topic>/manifest/<partition>/<seq, 12 digits>.json
 //! <archive>/<topic>/readings/<partition>/<first>-<next>-<uuid>.parquet
 //! <archive>/<topic>/records/<partition>/<first>-<next>-<uuid>.parquet
+//! <archive>/<topic>/ledger/<partition>/<seq, 12 digits>.json
+//! <archive>/<topic>/leaves/<partition>/<first>-<next>-act<seq, 12 digits>-<uuid>.parquet
 //! <archive>/@evidence/checkpoints/<seq, 12 digits>.json
 //! <archive>/@evidence/keys/<seq, 12 digits>.json
 //! ```
-//! Paths are relative to the archive's root and use `/`.
+//! A data file that an act puts in place is named as a leaves file is. Paths are relative to the archive's root and use `/`.
 
 use std::fmt;
 
@@ -69,7 +71,19 @@ pub fn evidence(folder: &str, seq: u64) -> String {
     format!("{folder}/{seq:012}.json")
 }
 
-/// The seq of the entry at `path`; none where it is not a path of [`entry`].
+/// The folder of a lane's acts.
+#[must_use]
+pub fn ledger_folder(lane: &TopicPartition) -> String {
+    format!("{}/ledger/{}", lane.topic, lane.partition)
+}
+
+/// The act number `seq` of a lane's ledger, from 0.
+#[must_use]
+pub fn act(lane: &TopicPartition, seq: u64) -> String {
+    format!("{}/{seq:012}.json", ledger_folder(lane))
+}
+
+/// The seq of the entry or act at `path`; none where it is not a path of [`entry`] or [`act`].
 ///
 /// ```
 /// use stillwell_schema::paths::entry_seq;
@@ -90,10 +104,17 @@ pub fn data_folder(lane: &TopicPartition, kind: FileKind) -> String {
     format!("{}/{kind}/{}", lane.topic, lane.partition)
 }
 
-/// The folders of a lane's data files.
+/// The folder of the leaves of a lane's erased records.
 #[must_use]
-pub fn data_folders(lane: &TopicPartition) -> [String; 2] {
-    [FileKind::Readings, FileKind::Records].map(|kind| data_folder(lane, kind))
+pub fn leaves_folder(lane: &TopicPartition) -> String {
+    format!("{}/leaves/{}", lane.topic, lane.partition)
+}
+
+/// The folders of a lane's files, other than its chains'.
+#[must_use]
+pub fn data_folders(lane: &TopicPartition) -> [String; 3] {
+    let [readings, records] = [FileKind::Readings, FileKind::Records].map(|kind| data_folder(lane, kind));
+    [readings, records, leaves_folder(lane)]
 }
 
 /// Whether a folder of the archive's root is a topic's. What belongs to the whole archive stands under names that
@@ -109,7 +130,34 @@ pub fn data_file(lane: &TopicPartition, kind: FileKind, range: OffsetRange, uniq
     format!("{}/{}-{}-{unique}.parquet", data_folder(lane, kind), range.first, range.next)
 }
 
-/// The first offset of the data file at `path`; none where it is not a path of [`data_file`].
+/// A file of the leaves of erased records.
+#[must_use]
+pub fn leaves_file(lane: &TopicPartition, range: OffsetRange, unique: &str) -> String {
+    format!("{}/{}-{}-{unique}.parquet", leaves_folder(lane), range.first, range.next)
+}
+
+/// What makes the name of a file unique that act number `seq` is to put in place: once there is an act of that
+/// number which does not name it, none ever will.
+#[must_use]
+pub fn unique_of_act(seq: u64, uuid: &str) -> String {
+    format!("act{seq:012}-{uuid}")
+}
+
+/// The number of the act that was to put the file at `path` in place; none for a file of a commit.
+///
+/// ```
+/// use stillwell_schema::paths::act_of;
+/// assert_eq!(act_of("readings/records/3/40-50-act000000000007-6f1c.parquet"), Some(7));
+/// assert_eq!(act_of("readings/records/3/40-50-6f1c.parquet"), None);
+/// ```
+#[must_use]
+pub fn act_of(path: &str) -> Option<u64> {
+    let mut parts = path.rsplit('/').next()?.splitn(4, '-').skip(2);
+    parts.next()?.strip_prefix("act")?.parse().ok()
+}
+
+/// The first offset of the data or leaves file at `path`; none where it is not a path of [`data_file`] or
+/// [`leaves_file`].
 ///
 /// ```
 /// use stillwell_schema::Offset;

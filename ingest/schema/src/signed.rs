@@ -105,6 +105,13 @@ pub fn verify(message: &[u8], key: &str, signature: &str) -> Result<(), SignedEr
     key.verify(message, &signature).map_err(|_| SignedError::Signature)
 }
 
+/// Of fields with what they say and what they had to say, the first that differs.
+pub(crate) fn first_difference<const N: usize>(
+    fields: [(&'static str, String, String); N],
+) -> Option<(&'static str, String, String)> {
+    fields.into_iter().find(|(_, found, expected)| found != expected)
+}
+
 fn fixed<const N: usize>(text: &str) -> Result<[u8; N], SignedError> {
     let mut out = [0; N];
     hex::decode_to_slice(text, &mut out).map_err(|_| SignedError::Signature)?;
