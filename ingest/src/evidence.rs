@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use ed25519_dalek::SigningKey;
 use stillwell_schema::checkpoint::{self, Checkpoint, LaneMark, SignedCheckpoint};
 use stillwell_schema::key_change::{KeyChange, KeyRing, KeyRingError, SignedKeyChange};
+use stillwell_schema::ledger::{Act, LedgerHead};
 use stillwell_schema::signed::{Body, GENESIS, Signed, SignedError};
 use stillwell_schema::{Head, TopicPartition, paths};
 use thiserror::Error;
@@ -158,10 +159,22 @@ fn marks(store: &dyn ArchiveStore) -> Result<Vec<LaneMark>, EvidenceError> {
     for lane in lanes(store, None)? {
         let Head { seq: entries, next, previous: head } = find_head(store, &lane)?;
         let (topic, partition) = (lane.topic.to_string(), lane.partition);
-        let (acts, ledger) = (0, GENESIS.to_owned());
+        let LedgerHead { seq: acts, previous: ledger } = ledger_head(store, &lane)?;
         marks.extend(next.map(|next| LaneMark { topic, partition, entries, next, head, acts, ledger }));
     }
     Ok(marks)
+}
+
+/// The end of a lane's ledger. Acts are few, so the highest name is looked for.
+fn ledger_head(store: &dyn ArchiveStore, lane: &TopicPartition) -> Result<LedgerHead, EvidenceError> {
+    let mut last = None;
+    store
+        .visit(&paths::ledger_folder(lane), &mut |listed| last = last.max(paths::entry_seq(&listed.path)))?;
+    let Some(seq) = last else { return Ok(LedgerHead::genesis()) };
+    let path = paths::act(lane, seq);
+    let Some(bytes) = store.get(&path)? else { return Err(EvidenceError::Chain { path }) };
+    let act: Signed<Act> = Signed::parse(bytes).map_err(|source| EvidenceError::Object { path, source })?;
+    Ok(LedgerHead { seq: seq + 1, previous: act.sha256 })
 }
 
 /// The lanes of an archive, as its folders say, sorted; of one topic where it is named.

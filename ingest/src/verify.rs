@@ -9,9 +9,10 @@
 //! Every lane is held against the archive's keys and checkpoints ([`crate::evidence`]); a checkpoint that was kept
 //! elsewhere shows a truncation that nothing inside could.
 //!
-//! Reading order: `trust` reads the keys and checkpoints; `lane` walks one lane's chain and goes on behind what is damaged, so that one report names all
-//! of it; `files` and `records` check what an entry names; `orphans` finds files that no entry names, which are
-//! left by crashes and are no damage; [`report`] is what comes out.
+//! Reading order: `trust` reads the keys and checkpoints, `ledger` what became of a lane's files; `lane` walks the
+//! lane's chain and goes on behind what is damaged, so that one report names all of it; a `unit` is entries with the
+//! files that stand for them, whose `files`, `records`, `leaves` and `readings` are checked; `orphans` finds files that
+//! nothing names, which are left by crashes and are no damage; [`report`] is what comes out.
 
 use std::collections::BTreeSet;
 
@@ -24,10 +25,14 @@ use crate::store::{ArchiveStore, StoreError};
 
 mod files;
 mod lane;
+mod leaves;
+mod ledger;
 mod orphans;
+mod readings;
 mod records;
 pub mod report;
 mod trust;
+mod unit;
 
 use trust::Trust;
 

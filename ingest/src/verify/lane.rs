@@ -1,16 +1,20 @@
 //! Walks the chain of one lane, entry by entry, and goes on behind what is damaged.
 
+use std::sync::Arc;
+
 use rayon::prelude::*;
-use stillwell_schema::manifest::{EntryError, FileRef};
+use stillwell_schema::ledger::View;
+use stillwell_schema::manifest::FileRef;
 use stillwell_schema::{Entry, Head, OffsetRange, SignedEntry, TopicPartition, paths};
 
-use super::orphans::Named;
+use super::orphans::{self, Named};
 use super::report::{LaneReport, Problem, ProblemKind};
-use super::trust::{Attested, Trust};
-use super::{Level, Tick, files, orphans, records};
+use super::trust::{Attested, KeyWatch, Trust};
+use super::unit::Unit;
+use super::{Level, Tick, ledger};
 use crate::store::{ArchiveStore, StoreError};
 
-/// Entries whose files are checked side by side.
+/// Units checked side by side.
 const ABREAST: usize = 32;
 
 /// Verifies one lane.
@@ -21,8 +25,9 @@ pub(super) fn verify(
     level: Level,
     tick: Tick<'_>,
 ) -> Result<LaneReport, StoreError> {
-    let (head, named, report) = (Some(Head::genesis()), Named::default(), LaneReport::new(id));
-    let walk = Walk { store, id, trust, level, tick, head, key: 0, named, report };
+    let (head, keys) = (Some(Head::genesis()), KeyWatch::default());
+    let (named, report) = (Named::default(), LaneReport::new(id));
+    let walk = Walk { store, id, trust, level, tick, head, keys, named, report };
     let (mut report, named) = walk.run()?;
     orphans::find(store, id, &named, &mut report)?;
     Ok(report)
@@ -37,34 +42,50 @@ struct Walk<'a> {
     tick: Tick<'a>,
     /// What the next entry must follow; none behind damage, where any entry of the lane may be the next.
     head: Option<Head>,
-    /// The place in the key ring of the newest key used so far.
-    key: usize,
+    keys: KeyWatch,
     named: Named,
     report: LaneReport,
 }
 
 impl Walk<'_> {
-    /// To the end of the lane: its report, and the files that its entries name.
+    /// To the end of the lane: its report, and the files that it names.
     fn run(mut self) -> Result<(LaneReport, Named), StoreError> {
+        let ledger = ledger::read(self.store, self.id, self.trust, &mut self.named, &mut self.report)?;
         let end = self.listed_end()?;
         let mut seq = 0;
-        let mut abreast = Vec::with_capacity(ABREAST);
+        let mut units = Units::new(&ledger.view);
         loop {
             // Entries may be added meanwhile; one that is missing before a listed one is damage.
             let bytes = self.store.get(&paths::entry(self.id, seq))?;
             match bytes {
                 None if seq >= end => break,
                 None => self.missing(seq),
-                Some(bytes) => abreast.extend(self.entry(seq, bytes)),
+                Some(bytes) => {
+                    if let Some(signed) = self.entry(seq, bytes)
+                        && !units.push(signed)
+                    {
+                        self.wrong(
+                            ProblemKind::Chain,
+                            seq,
+                            "is not the entry that an act of the ledger covers",
+                        );
+                    }
+                }
             }
-            if abreast.len() == ABREAST {
-                self.check_files(&abreast)?;
-                abreast.clear();
+            if units.closed.len() >= ABREAST {
+                self.check(&std::mem::take(&mut units.closed))?;
             }
             seq += 1;
         }
-        self.check_files(&abreast)?;
-        self.check_length(seq);
+        self.check(&units.finish())?;
+        if let Some(message) = self.attested().and_then(|attested| attested.more_entries_than(seq)) {
+            self.wrong(ProblemKind::Truncated, seq, message);
+        }
+        let beyond = ledger.view.covers().next_back().filter(|last| last.cover.span.next_seq > seq);
+        if let Some(last) = beyond {
+            let message = format!("act {} of the ledger covers entries beyond the lane's end", last.act);
+            self.wrong(ProblemKind::Truncated, seq, message);
+        }
         Ok((self.report, self.named))
     }
 
@@ -90,13 +111,11 @@ impl Walk<'_> {
     }
 
     /// Checks entry `seq` by itself and against its predecessor.
-    fn entry(&mut self, seq: u64, bytes: Vec<u8>) -> Option<Entry> {
-        let path = paths::entry(self.id, seq);
+    fn entry(&mut self, seq: u64, bytes: Vec<u8>) -> Option<SignedEntry> {
         let signed = match SignedEntry::parse(bytes) {
             Ok(signed) => signed,
             Err(error) => {
-                self.report
-                    .problem(Problem::new(ProblemKind::Altered, path, error.to_string()).of_entry(seq));
+                self.wrong(ProblemKind::Altered, seq, error.to_string());
                 self.head = None;
                 return None;
             }
@@ -108,17 +127,17 @@ impl Walk<'_> {
             previous: entry.previous.clone(),
         });
         if let Err(error) = expected.check(self.id, entry) {
-            let kind = match &error {
-                EntryError::Chain { .. } => ProblemKind::Chain,
-                _ => ProblemKind::Altered,
-            };
-            self.report.problem(Problem::new(kind, path, error.to_string()).of_entry(seq));
+            self.wrong(ProblemKind::Chain, seq, error.to_string());
         }
         self.head = Some(Head { seq: seq + 1, ..signed.head() });
-        self.check_key(seq, &signed.entry.key);
-        self.check_attested(seq, &signed.sha256);
-        self.count(seq, &signed.entry);
-        Some(signed.entry)
+        self.check_key(seq, &entry.key);
+        if let Some(message) =
+            self.attested().and_then(|attested| attested.differs_in_entry(seq, &signed.sha256))
+        {
+            self.wrong(ProblemKind::Chain, seq, message);
+        }
+        self.count(seq, entry);
+        Some(signed)
     }
 
     /// Checks that the key may sign, and that no later one was used before.
@@ -126,42 +145,18 @@ impl Walk<'_> {
         if !self.report.keys.iter().any(|known| known == key) {
             self.report.keys.push(key.to_owned());
         }
-        let Some(ring) = &self.trust.ring else { return };
-        let message = match ring.position(key) {
-            None => format!("is signed by {key}, which is not trusted"),
-            Some(place) if place < self.key => format!("is signed by {key}, which a later key had replaced"),
-            Some(place) => {
-                self.key = place;
-                return;
-            }
-        };
-        self.report
-            .problem(Problem::new(ProblemKind::Key, paths::entry(self.id, seq), message).of_entry(seq));
+        if let Err(message) = self.keys.check(self.trust, key) {
+            self.wrong(ProblemKind::Key, seq, message);
+        }
+    }
+
+    /// Notes what is wrong with entry `seq`.
+    fn wrong(&mut self, kind: ProblemKind, seq: u64, message: impl Into<String>) {
+        self.report.problem(Problem::new(kind, paths::entry(self.id, seq), message).of_entry(seq));
     }
 
     fn attested(&self) -> Option<&Attested> {
         self.trust.lanes.get(self.id)
-    }
-
-    /// Holds the entry's hash against what checkpoints attest.
-    fn check_attested(&mut self, seq: u64, sha256: &str) {
-        if let Some((head, by)) = self.attested().and_then(|attested| attested.get(&(seq + 1)))
-            && head != sha256
-        {
-            let message = format!("is not the entry that {by} attests");
-            let problem = Problem::new(ProblemKind::Chain, paths::entry(self.id, seq), message);
-            self.report.problem(problem.of_entry(seq));
-        }
-    }
-
-    /// The lane must be as long as the longest that a checkpoint attests.
-    fn check_length(&mut self, entries: u64) {
-        let longest = self.attested().and_then(|attested| attested.last_key_value());
-        if let Some((attested, (_, by))) = longest.filter(|(attested, _)| **attested > entries) {
-            let message = format!("the lane ends after {entries} entries, where {by} attests {attested}");
-            let path = paths::entry(self.id, entries);
-            self.report.problem(Problem::new(ProblemKind::Truncated, path, message).of_entry(entries));
-        }
     }
 
     /// Adds up what the entry states, and checks that it adds up.
@@ -169,15 +164,13 @@ impl Walk<'_> {
         let rows = |file: &Option<FileRef>| file.as_ref().map_or(0, |file| file.rows);
         entry.gaps.iter().for_each(|gap| self.report.gap(gap));
         let missing: u64 = entry.gaps.iter().map(|gap| (gap.next.0 - gap.first.0).unsigned_abs()).sum();
-        let path = paths::entry(self.id, seq);
         if rows(&entry.records) + missing != entry.range.len() {
-            let message = "its records and gaps do not add up to its range";
-            self.report.problem(Problem::new(ProblemKind::Counts, path.clone(), message).of_entry(seq));
+            self.wrong(ProblemKind::Counts, seq, "its records and gaps do not add up to its range");
         }
         for file in [&entry.readings, &entry.records].into_iter().flatten() {
             if !self.named.insert(&file.path) {
-                let message = format!("names {}, which another entry names too", file.path);
-                self.report.problem(Problem::new(ProblemKind::Chain, path.clone(), message).of_entry(seq));
+                let message = format!("names {}, which is named already", file.path);
+                self.wrong(ProblemKind::Chain, seq, message);
             }
         }
         let first = self.report.range.map_or(entry.range.first, |range| range.first);
@@ -188,15 +181,15 @@ impl Walk<'_> {
         self.report.undecodable += entry.undecodable;
     }
 
-    /// Checks what `entries` name, side by side.
-    fn check_files(&mut self, entries: &[Entry]) -> Result<(), StoreError> {
+    /// Checks units side by side.
+    fn check(&mut self, units: &[Unit]) -> Result<(), StoreError> {
         if self.level == Level::Chain {
             return Ok(());
         }
         let (store, tick) = (self.store, self.tick);
         let deep = self.level >= Level::Records;
         let found: Result<Vec<_>, StoreError> =
-            entries.par_iter().map(|entry| check_entry(store, entry, deep, tick)).collect();
+            units.par_iter().map(|unit| unit.check(store, deep, tick)).collect();
         for (bytes, problems) in found? {
             self.report.bytes += bytes;
             problems.into_iter().for_each(|problem| self.report.problem(problem));
@@ -205,25 +198,40 @@ impl Walk<'_> {
     }
 }
 
-/// Checks the files of one entry; returns their bytes and what is wrong.
-fn check_entry(
-    store: &dyn ArchiveStore,
-    entry: &Entry,
-    deep: bool,
-    tick: Tick<'_>,
-) -> Result<(u64, Vec<Problem>), StoreError> {
-    let mut problems = Vec::new();
-    let readings = files::read(store, entry.readings.as_ref(), &mut problems)?;
-    let records = files::read(store, entry.records.as_ref(), &mut problems)?;
-    let bytes = [&readings, &records].into_iter().flatten().map(|bytes| bytes.len() as u64).sum();
-    if deep && readings.is_some() == entry.readings.is_some() && records.is_some() == entry.records.is_some()
-    {
-        records::check(entry, readings, records, &mut problems);
+/// Groups entries by the files that stand for them.
+struct Units<'a> {
+    view: &'a View,
+    /// The entries of a cover that come still.
+    open: Option<Unit>,
+    closed: Vec<Unit>,
+}
+
+impl<'a> Units<'a> {
+    fn new(view: &'a View) -> Self {
+        Self { view, open: None, closed: Vec::new() }
     }
-    tick(bytes);
-    let placed = |problem: Problem| {
-        let offset = problem.offset.unwrap_or(entry.range.first);
-        problem.of_entry(entry.seq).at(offset)
-    };
-    Ok((bytes, problems.into_iter().map(placed).collect()))
+
+    /// Takes the next entry; false where it is not the one that its cover says.
+    fn push(&mut self, signed: SignedEntry) -> bool {
+        let seq = signed.entry.seq;
+        let Some(standing) = self.view.covering(seq) else {
+            self.closed.extend(self.open.take());
+            self.closed.push(Unit { entries: vec![signed.entry], cover: None });
+            return true;
+        };
+        let fits = standing.cover.span.fits(&signed);
+        let same = |unit: &Unit| unit.cover.as_ref().is_some_and(|cover| Arc::ptr_eq(cover, &standing.cover));
+        if !self.open.as_ref().is_some_and(same) {
+            self.closed.extend(self.open.take());
+        }
+        let cover = Some(Arc::clone(&standing.cover));
+        let unit = self.open.get_or_insert_with(|| Unit { entries: Vec::new(), cover });
+        unit.entries.push(signed.entry);
+        fits
+    }
+
+    fn finish(mut self) -> Vec<Unit> {
+        self.closed.extend(self.open.take());
+        self.closed
+    }
 }

@@ -1,83 +1,175 @@
-//! What is inside the files of an entry: each record under the Merkle root, each count as stated.
+//! The records of a run of entries in offset order, held against the entries: offsets, gaps, Merkle roots, counts.
 
-use arrow::array::{Array, AsArray};
-use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
-use arrow::error::ArrowError;
+use arrow::array::Array;
 use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
-use stillwell_schema::manifest::{Entry, FileRef};
-use stillwell_schema::merkle::Tree;
-use stillwell_schema::{Gap, Offset};
+use stillwell_schema::merkle::{Hash, Tree};
+use stillwell_schema::{Entry, Gap, Offset};
 
 use super::report::{Problem, ProblemKind};
+use super::unit::{Stated, unreadable};
 use crate::reader::{RecordColumns, each_batch};
 
-/// Checks the contents of an entry's files.
-pub(super) fn check(
-    entry: &Entry,
-    readings: Option<Bytes>,
-    records: Option<Bytes>,
-    problems: &mut Vec<Problem>,
-) {
-    let path = |file: &Option<FileRef>| file.as_ref().map(|file| file.path.clone()).unwrap_or_default();
-    let mut records_seen = RecordsSeen::new(entry, path(&entry.records));
-    if let Some(bytes) = records
-        && let Err(error) = each_batch(bytes, None, &mut |batch| records_seen.batch(batch, problems))
-    {
-        problems.push(unreadable(&records_seen.path, records_seen.next, &error));
-        return;
-    }
-    records_seen.finish(problems);
-    let mut readings_seen = ReadingsSeen::new(entry, path(&entry.readings), &records_seen);
-    let columns = ["time", "offset"];
-    if let Some(bytes) = readings
-        && let Err(error) = each_batch(bytes, Some(&columns), &mut |batch| readings_seen.batch(batch))
-    {
-        problems.push(unreadable(&readings_seen.path, entry.range.first, &error));
-        return;
-    }
-    readings_seen.finish(problems);
+/// A run of offsets that have records, and the number of records before it.
+#[derive(Clone, Copy, Debug)]
+struct Run {
+    first: i64,
+    next: i64,
+    before: usize,
 }
 
-fn unreadable(path: &str, offset: Offset, error: &ArrowError) -> Problem {
-    let message = format!("cannot be read as what its entry says it is: {error}");
-    Problem::new(ProblemKind::Unreadable, path, message).at(offset)
+/// What is known of one record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Held {
+    /// It is there, with so many readings.
+    Readings(u32),
+    /// It was erased, and its leaf kept.
+    Erased,
 }
 
-/// The records of an entry, as they come.
-struct RecordsSeen<'a> {
-    entry: &'a Entry,
+/// The records of entries, as they come.
+pub(super) struct Spine<'a> {
+    entries: std::slice::Iter<'a, Entry>,
+    /// The entry that is being read.
+    at: Option<Reading<'a>>,
+    /// Leaves of erased records, the next one last.
+    erased: Vec<(i64, Hash)>,
+    runs: Vec<Run>,
+    held: Vec<Held>,
     path: String,
+}
+
+/// One entry while its records come.
+struct Reading<'a> {
+    entry: &'a Entry,
     tree: Tree,
-    /// The lowest offset that may come next.
+    /// The offset that comes next.
     next: Offset,
     /// Gaps not passed yet.
     gaps: std::slice::Iter<'a, Gap>,
-    /// Offset and number of readings of each record.
-    readings: Vec<(i64, u32)>,
+    records: u64,
+    erased: u64,
     undecodable: u64,
 }
 
-impl<'a> RecordsSeen<'a> {
-    fn new(entry: &'a Entry, path: String) -> Self {
-        let (tree, next, gaps) = (Tree::default(), entry.range.first, entry.gaps.iter());
-        Self { entry, path, tree, next, gaps, readings: Vec::new(), undecodable: 0 }
+impl<'a> Spine<'a> {
+    pub(super) fn new(entries: &'a [Entry]) -> Self {
+        let mut entries = entries.iter();
+        let at = entries.next().map(Reading::new);
+        Self { entries, at, erased: Vec::new(), runs: Vec::new(), held: Vec::new(), path: String::new() }
+    }
+
+    /// Takes the leaves of erased records, in offset order.
+    pub(super) fn erased(&mut self, mut leaves: Vec<(i64, Hash)>) {
+        leaves.reverse();
+        self.erased = leaves;
+    }
+
+    /// Takes the next file of records.
+    pub(super) fn file(&mut self, stated: &Stated<'_>, bytes: Bytes, problems: &mut Vec<Problem>) {
+        self.path.clone_from(&stated.file.path);
+        let mut rows = 0;
+        let read = each_batch(bytes, None, &mut |batch| {
+            rows += batch.num_rows() as u64;
+            self.batch(batch, problems);
+        });
+        match read {
+            Err(error) => problems.push(unreadable(stated, &error)),
+            Ok(()) if rows != stated.file.rows => {
+                let message = format!("holds {rows} records, where {} are stated", stated.file.rows);
+                problems.push(Problem::new(ProblemKind::Counts, &self.path, message));
+            }
+            Ok(()) => {}
+        }
     }
 
     fn batch(&mut self, batch: &RecordBatch, problems: &mut Vec<Problem>) {
         let columns = RecordColumns::of(batch);
         for row in 0..batch.num_rows() {
-            let offset = Offset(columns.offset[row]);
-            self.skip_gaps();
-            if offset != self.next {
-                let message = format!("has offset {offset} where {} comes next", self.next);
-                problems.push(Problem::new(ProblemKind::Records, &self.path, message).at(self.next));
-            }
-            self.next = Offset(offset.0.saturating_add(1));
-            self.tree.push(columns.leaf(row));
-            self.readings.push((offset.0, columns.readings[row]));
-            self.undecodable += u64::from(columns.failed.is_valid(row));
+            let offset = columns.offset[row];
+            self.erased_before(offset, problems);
+            let undecodable = columns.failed.is_valid(row);
+            self.take(
+                offset,
+                columns.leaf(row),
+                Held::Readings(columns.readings[row]),
+                undecodable,
+                problems,
+            );
         }
+    }
+
+    fn erased_before(&mut self, offset: i64, problems: &mut Vec<Problem>) {
+        while let Some((erased, leaf)) = self.erased.pop_if(|(erased, _)| *erased < offset) {
+            self.take(erased, leaf, Held::Erased, false, problems);
+        }
+    }
+
+    fn take(&mut self, offset: i64, leaf: Hash, held: Held, undecodable: bool, problems: &mut Vec<Problem>) {
+        while self.at.as_ref().is_some_and(|at| offset >= at.entry.range.next.0) {
+            self.end_entry(problems);
+        }
+        let Some(at) = &mut self.at else {
+            let message = format!("holds offset {offset}, which is beyond its entries");
+            problems.push(Problem::new(ProblemKind::Records, &self.path, message));
+            return;
+        };
+        at.skip_gaps();
+        if at.next.0 != offset {
+            let message = format!("has offset {offset} where {} comes next", at.next);
+            problems.push(Problem::new(ProblemKind::Records, &self.path, message).at(at.next));
+        }
+        at.next = Offset(offset.saturating_add(1));
+        at.tree.push(leaf);
+        at.records += 1;
+        at.erased += u64::from(held == Held::Erased);
+        at.undecodable += u64::from(undecodable);
+        match self.runs.last_mut().filter(|run| run.next == offset) {
+            Some(run) => run.next += 1,
+            None => self.runs.push(Run { first: offset, next: offset + 1, before: self.held.len() }),
+        }
+        self.held.push(held);
+    }
+
+    fn end_entry(&mut self, problems: &mut Vec<Problem>) {
+        if let Some(at) = self.at.take() {
+            at.finish(&self.path, problems);
+        }
+        self.at = self.entries.next().map(Reading::new);
+    }
+
+    /// Ends all entries.
+    pub(super) fn finish(&mut self, problems: &mut Vec<Problem>) {
+        self.erased_before(i64::MAX, problems);
+        while self.at.is_some() {
+            self.end_entry(problems);
+        }
+    }
+
+    /// What each record holds, in offset order.
+    pub(super) fn held(&self) -> &[Held] {
+        &self.held
+    }
+
+    /// The place of a record among them.
+    pub(super) fn place(&self, offset: i64) -> Option<usize> {
+        let run = self.runs.partition_point(|run| run.first <= offset).checked_sub(1)?;
+        let run = self.runs[run];
+        (offset < run.next).then(|| run.before + usize::try_from(offset - run.first).unwrap_or(usize::MAX))
+    }
+
+    /// The offset of the record at a place.
+    pub(super) fn offset(&self, place: usize) -> Offset {
+        let run = self.runs.partition_point(|run| run.before <= place).checked_sub(1);
+        let run = run.map(|run| self.runs[run]);
+        Offset(run.map_or(-1, |run| run.first + i64::try_from(place - run.before).unwrap_or_default()))
+    }
+}
+
+impl<'a> Reading<'a> {
+    fn new(entry: &'a Entry) -> Self {
+        let (next, gaps) = (entry.range.first, entry.gaps.iter());
+        Self { entry, tree: Tree::default(), next, gaps, records: 0, erased: 0, undecodable: 0 }
     }
 
     fn skip_gaps(&mut self) {
@@ -87,87 +179,39 @@ impl<'a> RecordsSeen<'a> {
         }
     }
 
-    fn finish(&mut self, problems: &mut Vec<Problem>) {
+    fn finish(mut self, path: &str, problems: &mut Vec<Problem>) {
         self.skip_gaps();
         let entry = self.entry;
+        let path = if path.is_empty() { entry.records.as_ref().map_or("", |file| &*file.path) } else { path };
+        let mut wrong = |kind, at: Offset, message: String| {
+            problems.push(Problem::new(kind, path, message).of_entry(entry.seq).at(at));
+        };
         if self.next != entry.range.next {
             let message =
-                format!("ends at offset {}, where its entry ends at {}", self.next, entry.range.next);
-            problems.push(Problem::new(ProblemKind::Records, &self.path, message).at(self.next));
+                format!("ends at offset {}, where the entry ends at {}", self.next, entry.range.next);
+            wrong(ProblemKind::Records, self.next, message);
         }
         let root = hex::encode(self.tree.root());
         if root != entry.merkle_root {
             let message = format!(
-                "its records have the Merkle root {root}, where its entry states {}",
+                "the records have the Merkle root {root}, where the entry states {}",
                 entry.merkle_root
             );
-            problems.push(Problem::new(ProblemKind::Records, &self.path, message).at(entry.range.first));
+            wrong(ProblemKind::Records, entry.range.first, message);
         }
         let stated = entry.records.as_ref().map_or(0, |file| file.rows);
-        count(problems, &self.path, "records", self.readings.len() as u64, stated);
-        count(problems, &self.path, "undecodable records", self.undecodable, entry.undecodable);
-    }
-}
-
-fn count(problems: &mut Vec<Problem>, path: &str, of: &str, found: u64, stated: u64) {
-    if found != stated {
-        let message = format!("holds {found} {of}, where its entry states {stated}");
-        problems.push(Problem::new(ProblemKind::Counts, path, message));
-    }
-}
-
-/// The readings of an entry, as they come.
-struct ReadingsSeen<'a> {
-    entry: &'a Entry,
-    path: String,
-    /// Offset and readings still to come of each record.
-    due: Vec<(i64, i64)>,
-    rows: u64,
-    time_us: Option<(i64, i64)>,
-    strays: u64,
-}
-
-impl<'a> ReadingsSeen<'a> {
-    fn new(entry: &'a Entry, path: String, records: &RecordsSeen<'_>) -> Self {
-        let due = records.readings.iter().map(|(offset, readings)| (*offset, i64::from(*readings))).collect();
-        Self { entry, path, due, rows: 0, time_us: None, strays: 0 }
-    }
-
-    fn batch(&mut self, batch: &RecordBatch) {
-        let times = batch["time"].as_primitive::<TimestampMicrosecondType>().values();
-        let offsets = batch["offset"].as_primitive::<Int64Type>().values();
-        self.rows += batch.num_rows() as u64;
-        for (time, offset) in times.iter().zip(offsets) {
-            let (min, max) = self.time_us.unwrap_or((*time, *time));
-            self.time_us = Some((min.min(*time), max.max(*time)));
-            match self.due.binary_search_by_key(offset, |(offset, _)| *offset) {
-                Ok(at) => self.due[at].1 -= 1,
-                Err(_) => self.strays += 1,
-            }
+        if self.records != stated {
+            let message = format!("holds {} records, where the entry states {stated}", self.records);
+            wrong(ProblemKind::Counts, entry.range.first, message);
         }
-    }
-
-    fn finish(&self, problems: &mut Vec<Problem>) {
-        let entry = self.entry;
-        count(
-            problems,
-            &self.path,
-            "readings",
-            self.rows,
-            entry.readings.as_ref().map_or(0, |file| file.rows),
-        );
-        let off = self.due.iter().find(|(_, due)| *due != 0);
-        if let Some((offset, due)) = off {
-            let message = format!("its record states {due} readings more than are here");
-            problems.push(Problem::new(ProblemKind::Counts, &self.path, message).at(Offset(*offset)));
-        }
-        if self.strays > 0 {
-            let message = format!("{} readings are of no record of the entry", self.strays);
-            problems.push(Problem::new(ProblemKind::Counts, &self.path, message));
-        }
-        if self.time_us != entry.time_min_us.zip(entry.time_max_us) {
-            let message = "its earliest and latest time are not those that its entry states";
-            problems.push(Problem::new(ProblemKind::Counts, &self.path, message));
+        let fits = match self.erased {
+            0 => self.undecodable == entry.undecodable,
+            _ => self.undecodable <= entry.undecodable,
+        };
+        if !fits {
+            let (found, stated) = (self.undecodable, entry.undecodable);
+            let message = format!("holds {found} undecodable records, where the entry states {stated}");
+            wrong(ProblemKind::Counts, entry.range.first, message);
         }
     }
 }

@@ -55,6 +55,14 @@ pub struct LaneReport {
     pub lost: u64,
     /// Where they were, the first [`LISTED_MAX`] of them.
     pub losses: Vec<OffsetRange>,
+    /// Acts of the lane's ledger.
+    pub acts: u64,
+    /// Erasures among them.
+    pub erasures: u64,
+    /// Records erased by retention rules.
+    pub erased_records: u64,
+    /// Their readings.
+    pub erased_readings: u64,
     /// The public keys that signed, hex, in order of first use.
     pub keys: Vec<String>,
     /// Files that no entry names: left by crashes and fenced writers, collected by age.

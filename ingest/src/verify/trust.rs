@@ -11,8 +11,72 @@ use super::report::{Problem, ProblemKind};
 use crate::evidence::{self, EvidenceError};
 use crate::store::{ArchiveStore, StoreError};
 
-/// The head that a lane must have after so many entries, and the checkpoint that says so.
-pub(super) type Attested = BTreeMap<u64, (String, String)>;
+/// What checkpoints attest of one lane: the hash of the last object of a chain of so many, and which says so.
+#[derive(Debug, Default)]
+pub(super) struct Attested {
+    entries: BTreeMap<u64, (String, String)>,
+    acts: BTreeMap<u64, (String, String)>,
+}
+
+impl Attested {
+    /// What is wrong with the entry number `seq`, if anything.
+    pub(super) fn differs_in_entry(&self, seq: u64, sha256: &str) -> Option<String> {
+        differs(&self.entries, seq, sha256)
+    }
+
+    /// What is wrong with the act number `seq`, if anything.
+    pub(super) fn differs_in_act(&self, seq: u64, sha256: &str) -> Option<String> {
+        differs(&self.acts, seq, sha256)
+    }
+
+    /// What is wrong with a lane of `entries`, if anything.
+    pub(super) fn more_entries_than(&self, entries: u64) -> Option<String> {
+        more(&self.entries, entries)
+    }
+
+    /// What is wrong with a ledger of `acts`, if anything.
+    pub(super) fn more_acts_than(&self, acts: u64) -> Option<String> {
+        more(&self.acts, acts)
+    }
+}
+
+fn differs(chain: &BTreeMap<u64, (String, String)>, seq: u64, sha256: &str) -> Option<String> {
+    let (head, by) = chain.get(&(seq + 1))?;
+    (head != sha256).then(|| format!("is not the object that {by} attests"))
+}
+
+fn more(chain: &BTreeMap<u64, (String, String)>, length: u64) -> Option<String> {
+    let (attested, (_, by)) = chain.last_key_value()?;
+    (*attested > length)
+        .then(|| format!("the chain ends after {length} objects, where {by} attests {attested}"))
+}
+
+/// The keys of one chain: each may sign, and none after a later one.
+#[derive(Debug, Default)]
+pub(super) struct KeyWatch {
+    /// The place in the ring of the newest key used so far.
+    newest: usize,
+}
+
+impl KeyWatch {
+    /// Takes the key of the next object.
+    ///
+    /// # Errors
+    /// What is wrong with it, in words.
+    pub(super) fn check(&mut self, trust: &Trust, key: &str) -> Result<(), String> {
+        let Some(ring) = &trust.ring else { return Ok(()) };
+        match ring.position(key) {
+            None => Err(format!("is signed by {key}, which is not trusted")),
+            Some(place) if place < self.newest => {
+                Err(format!("is signed by {key}, which a later key had replaced"))
+            }
+            Some(place) => {
+                self.newest = place;
+                Ok(())
+            }
+        }
+    }
+}
 
 /// The keys and checkpoints of an archive.
 pub(super) struct Trust {
@@ -100,12 +164,17 @@ impl Trust {
         }
         for mark in &signed.body.lanes {
             let attested = self.lanes.entry(mark.lane()).or_default();
-            let (head, _) =
-                attested.entry(mark.entries).or_insert_with(|| (mark.head.clone(), path.to_owned()));
-            if *head != mark.head {
-                let message =
-                    format!("attests another entry {} of {} than one before", mark.entries, mark.lane());
-                self.problems.push(Problem::new(ProblemKind::Chain, path, message));
+            let chains = [
+                (&mut attested.entries, mark.entries, &mark.head),
+                (&mut attested.acts, mark.acts, &mark.ledger),
+            ];
+            for (chain, length, head) in chains {
+                let (known, _) = chain.entry(length).or_insert_with(|| (head.clone(), path.to_owned()));
+                if known != head {
+                    let message =
+                        format!("attests another object {length} of {} than one before", mark.lane());
+                    self.problems.push(Problem::new(ProblemKind::Chain, path, message));
+                }
             }
         }
     }

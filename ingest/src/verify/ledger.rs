@@ -1,0 +1,86 @@
+//! Reads a lane's ledger: the view that its readers have, and what was erased.
+
+use stillwell_schema::ledger::{Deed, SignedAct, View};
+use stillwell_schema::{TopicPartition, paths};
+
+use super::orphans::Named;
+use super::report::{LaneReport, Problem, ProblemKind};
+use super::trust::{KeyWatch, Trust};
+use crate::store::{ArchiveStore, StoreError};
+
+/// What a lane's ledger says.
+#[derive(Debug, Default)]
+pub(super) struct Ledger {
+    pub(super) view: View,
+}
+
+/// Walks the ledger up to its end or its first damage: behind that, what readers see is not known.
+pub(super) fn read(
+    store: &dyn ArchiveStore,
+    id: &TopicPartition,
+    trust: &Trust,
+    named: &mut Named,
+    report: &mut LaneReport,
+) -> Result<Ledger, StoreError> {
+    let end = listed_end(store, id, report)?;
+    let mut ledger = Ledger::default();
+    let mut keys = KeyWatch::default();
+    let attested = trust.lanes.get(id);
+    let mut seq = 0;
+    while let Some(bytes) = store.get(&paths::act(id, seq))? {
+        let path = paths::act(id, seq);
+        let act = match SignedAct::parse(bytes) {
+            Ok(act) => act,
+            Err(error) => {
+                report.problem(Problem::new(ProblemKind::Altered, path, error.to_string()));
+                return Ok(ledger);
+            }
+        };
+        if let Err(error) = ledger.view.apply(id, &act) {
+            report.problem(Problem::new(ProblemKind::Chain, path, error.to_string()));
+            return Ok(ledger);
+        }
+        if let Err(message) = keys.check(trust, &act.act.key) {
+            report.problem(Problem::new(ProblemKind::Key, &*path, message));
+        }
+        if let Some(message) = attested.and_then(|attested| attested.differs_in_act(seq, &act.sha256)) {
+            report.problem(Problem::new(ProblemKind::Chain, path, message));
+        }
+        count(&act.act.deed, named, report);
+        seq += 1;
+    }
+    if seq < end {
+        let message = "the act is missing, but later ones exist; restore it from a backup";
+        report.problem(Problem::new(ProblemKind::Missing, paths::act(id, seq), message));
+    }
+    if let Some(message) = attested.and_then(|attested| attested.more_acts_than(seq)) {
+        report.problem(Problem::new(ProblemKind::Truncated, paths::act(id, seq), message));
+    }
+    Ok(ledger)
+}
+
+fn listed_end(
+    store: &dyn ArchiveStore,
+    id: &TopicPartition,
+    report: &mut LaneReport,
+) -> Result<u64, StoreError> {
+    let mut end = 0;
+    store.visit(&paths::ledger_folder(id), &mut |listed| match paths::entry_seq(&listed.path) {
+        Some(seq) => end = end.max(seq + 1),
+        None => report.problem(Problem::new(ProblemKind::Altered, listed.path, "is no act's name")),
+    })?;
+    Ok(end)
+}
+
+fn count(deed: &Deed, named: &mut Named, report: &mut LaneReport) {
+    report.acts += 1;
+    if let Deed::Erase(erase) = deed {
+        report.erasures += 1;
+        report.erased_records += erase.records;
+        report.erased_readings += erase.readings;
+    }
+    for file in deed.cover().into_iter().flat_map(|cover| cover.files()) {
+        // A file of leaves goes from cover to cover.
+        named.insert(&file.path);
+    }
+}
