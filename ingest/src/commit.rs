@@ -24,7 +24,8 @@ use std::sync::Arc;
 use stillwell_schema::{Head, SignedEntry, TopicPartition, paths};
 
 use crate::backoff::{Backoff, Retry};
-use crate::store::{ArchiveStore, Creation, StoreError, blocking};
+use crate::store::{ArchiveStore, Creation, StoreError};
+use crate::workers::{Workers, on_store};
 use crate::writer::EncodedFile;
 
 /// Where a commit stands.
@@ -93,6 +94,7 @@ pub enum Outcome {
 /// A commit under way.
 pub struct Commit {
     store: Arc<dyn ArchiveStore>,
+    workers: Arc<dyn Workers>,
     files: Arc<Vec<EncodedFile>>,
     path: String,
     entry: SignedEntry,
@@ -104,6 +106,7 @@ impl Commit {
     #[must_use]
     pub fn new(
         store: Arc<dyn ArchiveStore>,
+        workers: Arc<dyn Workers>,
         files: Vec<EncodedFile>,
         entry: SignedEntry,
         retry: Retry,
@@ -112,7 +115,7 @@ impl Commit {
         let path = paths::entry(&lane, entry.entry.seq);
         // Lanes that wait for the same disk must not come back in step; their entries' hashes differ.
         let seed = entry.sha256.bytes().fold(0u64, |seed, b| seed.rotate_left(5) ^ u64::from(b));
-        Self { store, files: Arc::new(files), path, entry, backoff: Backoff::new(retry, seed) }
+        Self { store, workers, files: Arc::new(files), path, entry, backoff: Backoff::new(retry, seed) }
     }
 
     /// Runs to its end. `waiting` hears of each error that is waited out. Dropping the future half way leaves
@@ -153,7 +156,9 @@ impl Commit {
     async fn store_files(&self) -> Result<Event, StoreError> {
         let puts = (0..self.files.len()).map(|i| {
             let files = Arc::clone(&self.files);
-            blocking(&self.store, move |store| store.put(&files[i].file.path, &files[i].bytes))
+            on_store(&*self.workers, &self.store, move |store| {
+                store.put(&files[i].file.path, &files[i].bytes)
+            })
         });
         futures::future::try_join_all(puts).await?;
         Ok(Event::Stored)
@@ -161,7 +166,8 @@ impl Commit {
 
     async fn create(&self) -> Result<Event, StoreError> {
         let (path, bytes) = (self.path.clone(), self.entry.bytes.clone());
-        let creation = blocking(&self.store, move |store| store.put_if_absent(&path, &bytes)).await?;
+        let creation =
+            on_store(&*self.workers, &self.store, move |store| store.put_if_absent(&path, &bytes)).await?;
         Ok(match creation {
             Creation::Created => Event::Created,
             Creation::AlreadyExists => Event::Exists,
@@ -170,7 +176,7 @@ impl Commit {
 
     async fn read_back(&self) -> Result<Event, StoreError> {
         let path = self.path.clone();
-        let found = blocking(&self.store, move |store| store.read_back(&path)).await?;
+        let found = on_store(&*self.workers, &self.store, move |store| store.read_back(&path)).await?;
         Ok(match found {
             None => Event::Absent,
             Some(bytes) if bytes == self.entry.bytes => Event::Own,

@@ -29,6 +29,9 @@ pub enum IngestError {
     /// The dead letter producer cannot be made.
     #[error("dead letters: {0}; check the [kafka] properties")]
     DeadLetters(String),
+    /// The system gives no randomness, without which no file's name is unique.
+    #[error("the system's source of random numbers: {0}")]
+    Random(String),
     /// A batch could not be encoded as Parquet.
     #[error("encoding {lane}: {source}")]
     Encode {

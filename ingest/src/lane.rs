@@ -8,7 +8,6 @@ use std::time::Duration;
 use stillwell_schema::health::State;
 use stillwell_schema::{Head, Offset, TopicPartition};
 use stillwell_source::chunk::RecordChunk;
-use stillwell_source::compute::compute;
 use stillwell_source::decode::{Decoder, decoder_for};
 use stillwell_source::lane::{DisplayCommit, Lane, LaneEnd};
 use stillwell_source::settings::TopicSettings;
@@ -21,6 +20,7 @@ use crate::dead::DeadLetterSink;
 use crate::error::IngestError;
 use crate::gc::Timetable;
 use crate::stage::{Running, Shared};
+use crate::workers::compute;
 use crate::writer::Batch;
 
 mod flight;
@@ -76,8 +76,9 @@ async fn head<D: DeadLetterSink>(shared: &Shared<D>, lane: &Lane) -> Result<Opti
             head => return head.map(Some),
         }
         tokio::select! {
-            () = backoff.wait() => {}
+            biased;
             () = lane.revoked.cancelled() => return Ok(None),
+            () = backoff.wait() => {}
         }
     }
 }
@@ -154,7 +155,7 @@ impl<D: DeadLetterSink> Writer<D> {
             decoder: decoder_for(self.topic.time_unit),
             due: Instant::now() + self.shared.limits.flush_interval,
         });
-        let (batch, decoder, pushed) = compute(move || {
+        let (batch, decoder, pushed) = compute(&*self.shared.workers, move || {
             let pushed = batch.push(&mut *decoder, chunk);
             (batch, decoder, pushed)
         })
@@ -217,6 +218,7 @@ impl<D: DeadLetterSink> Writer<D> {
             Ok(LaneEnd::Done)
         };
         tokio::select! {
+            biased;
             settled = timeout(STOP_WAIT, settled) => settled.unwrap_or_else(|_| {
                 tracing::warn!(lane = %lane.id, "stopping without the last batch, as the archive is away; it will be read again");
                 Ok(LaneEnd::Done)

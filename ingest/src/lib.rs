@@ -4,8 +4,9 @@
 //! chunks into an open batch and keeps at most one commit in flight; [`writer`] turns a batch into two
 //! Parquet files; [`commit`] makes them part of the archive by creating one signed entry. [`manifest`]
 //! reads chains of entries, [`evidence`] keeps what holds for all lanes (keys, checkpoints), [`verify`] checks it
-//! all against the files and [`proof`] shows one reading to those who hold the public key; [`gc`] collects what no entry names.
-//! All of it stands on a [`store`] and signs with a key from [`keys`].
+//! all against the files and [`proof`] shows one reading to those who hold the public key; [`gc`] collects what
+//! nothing names. All of it stands on a [`store`], leaves blocking and computing to [`workers`] and signs with a
+//! key from [`keys`].
 //!
 //! **Architecture invariant:** nothing is acknowledged before its entry is stored, and the only commit point
 //! is the creation of that entry (`put_if_absent`). No lock is held anywhere: a writer that lost its
@@ -27,6 +28,7 @@ pub mod settings;
 pub mod stage;
 pub mod store;
 pub mod verify;
+pub mod workers;
 pub mod writer;
 
 pub use backoff::Retry;

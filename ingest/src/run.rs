@@ -1,9 +1,10 @@
 //! Puts the write side together and runs it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use rand::rngs::SysRng;
+use rand::SeedableRng;
+use rand::rngs::{StdRng, SysRng};
 use stillwell_schema::Clock;
 use stillwell_schema::health::{Board, State};
 use stillwell_source::budget::Budget;
@@ -17,6 +18,7 @@ use crate::error::IngestError;
 use crate::settings::IngestSettings;
 use crate::stage::{Ingest, Limits, Shared};
 use crate::store::LocalStore;
+use crate::workers::Threads;
 use crate::{gc, keys};
 
 /// A chunk is the unit of decoding: large enough that handing it over costs nothing,
@@ -56,9 +58,11 @@ async fn start(
     let opened = tokio::task::spawn_blocking(move || -> Result<_, IngestError> {
         let store = LocalStore::open(&archive)?;
         store.sweep(swept_before_us)?;
-        Ok((store, keys::load_or_create(&key_file, &mut SysRng)?))
+        let key = keys::load_or_create(&key_file, &mut SysRng)?;
+        let random = StdRng::try_from_rng(&mut SysRng).map_err(|e| IngestError::Random(e.to_string()))?;
+        Ok((store, key, random))
     });
-    let (store, key) = match opened.await {
+    let (store, key, random) = match opened.await {
         Ok(opened) => opened?,
         Err(error) => std::panic::resume_unwind(error.into_panic()),
     };
@@ -71,9 +75,11 @@ async fn start(
     };
     let ingest = Ingest::new(Shared {
         store: Arc::new(store),
+        workers: Arc::new(Threads),
         key,
         writer: format!("stillwell-ingest/{}", Uuid::new_v4()),
         clock: Arc::clone(&clock),
+        random: Mutex::new(random),
         board: board.clone(),
         topics: topics.iter().map(|topic| (topic.name.clone(), topic.clone())).collect(),
         dead_letters,

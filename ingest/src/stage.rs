@@ -1,15 +1,18 @@
 //! The write side as a stage: where its lanes start, and what they share.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ed25519_dalek::SigningKey;
+use rand::Rng;
+use rand::rngs::StdRng;
 use stillwell_schema::health::{Board, State};
 use stillwell_schema::{Clock, Head, Offset, TopicPartition};
 use stillwell_source::lane::{Lane, LaneEnd, Stage};
 use stillwell_source::settings::TopicSettings;
+use uuid::Uuid;
 
 use crate::backoff::Retry;
 use crate::dead::DeadLetterSink;
@@ -17,7 +20,8 @@ use crate::error::IngestError;
 use crate::gc::Timetable;
 use crate::lane;
 use crate::manifest::find_head;
-use crate::store::{ArchiveStore, blocking};
+use crate::store::ArchiveStore;
+use crate::workers::{Workers, on_store};
 
 /// The write side's lanes.
 pub struct Ingest<D> {
@@ -30,12 +34,16 @@ pub struct Ingest<D> {
 pub struct Shared<D> {
     /// Where the archive lies.
     pub store: Arc<dyn ArchiveStore>,
+    /// Who does what blocks or computes.
+    pub workers: Arc<dyn Workers>,
     /// Signs the entries.
     pub key: SigningKey,
     /// Who writes, as entries state it: a name and a UUID made at process start.
     pub writer: String,
     /// Dates the entries.
     pub clock: Arc<dyn Clock>,
+    /// Makes files' names unique: seeded by the system, or by a simulator.
+    pub random: Mutex<StdRng>,
     /// Where lanes say how they are.
     pub board: Board,
     /// The topics by name.
@@ -97,7 +105,14 @@ impl<D: DeadLetterSink> Stage for Ingest<D> {
 impl<D> Shared<D> {
     pub(crate) async fn head(&self, lane: &TopicPartition) -> Result<Head, IngestError> {
         let lane = lane.clone();
-        Ok(blocking(&self.store, move |store| find_head(store, &lane)).await?)
+        Ok(on_store(&*self.workers, &self.store, move |store| find_head(store, &lane)).await?)
+    }
+
+    /// A UUID that no other batch has.
+    pub(crate) fn unique(&self) -> Uuid {
+        let mut bytes = [0; 16];
+        self.random.lock().unwrap_or_else(PoisonError::into_inner).fill_bytes(&mut bytes);
+        uuid::Builder::from_random_bytes(bytes).into_uuid()
     }
 
     pub(crate) fn show(&self, lane: &TopicPartition, state: State, detail: impl Into<String>) {

@@ -1,9 +1,8 @@
 //! What the archive asks of the place that holds it. A folder today; object stores fit the same trait.
 //!
-//! All methods block and are called on blocking threads only (see [`blocking`]).
+//! All methods block and are called by [`workers`](crate::workers) only.
 
 use std::io;
-use std::sync::Arc;
 
 use thiserror::Error;
 
@@ -163,19 +162,5 @@ fn remedy(error: &io::Error) -> &'static str {
         K::PermissionDenied => "; give this user write permission there, it goes on by itself",
         K::CrossesDevices => "; the archive must lie on one file system",
         _ => "",
-    }
-}
-
-/// Runs `f` on a blocking thread.
-pub async fn blocking<T: Send + 'static>(
-    store: &Arc<dyn ArchiveStore>,
-    f: impl FnOnce(&dyn ArchiveStore) -> T + Send + 'static,
-) -> T {
-    let store = Arc::clone(store);
-    match tokio::task::spawn_blocking(move || f(&*store)).await {
-        Ok(value) => value,
-        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-        // A blocking task is cancelled only when the runtime goes down, and then so are we.
-        Err(_) => std::future::pending().await,
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use stillwell_ingest::commit::{Commit, Event, Outcome, State};
 use stillwell_ingest::manifest::{Chain, find_head};
 use stillwell_ingest::store::{ArchiveStore, Creation};
+use stillwell_ingest::workers::Threads;
 use stillwell_ingest::writer::{Batch, encode};
 use stillwell_schema::{Head, Offset, SignedEntry, paths};
 use stillwell_source::decode::decoder_for;
@@ -28,7 +29,8 @@ fn prepare(
     let mut encoded = encode(&batch, writer).unwrap();
     let entry = encoded.entry(head, writer, 1, &key()).unwrap();
     let files = std::mem::take(&mut encoded.files);
-    (Commit::new(Arc::clone(store) as Arc<dyn ArchiveStore>, files, entry.clone(), QUICK), entry)
+    let store = Arc::clone(store) as Arc<dyn ArchiveStore>;
+    (Commit::new(store, Arc::new(Threads), files, entry.clone(), QUICK), entry)
 }
 
 fn sound(store: &MemoryStore, next: i64) {

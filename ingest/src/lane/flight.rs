@@ -7,15 +7,14 @@ use std::time::Instant;
 use metrics::{counter, gauge, histogram};
 use stillwell_schema::health::State;
 use stillwell_schema::{Head, TopicPartition};
-use stillwell_source::compute::compute;
 use stillwell_source::dead_letters::KafkaError;
 use stillwell_source::lane::DisplayCommit;
-use uuid::Uuid;
 
 use crate::commit::{Commit, Outcome};
 use crate::dead::DeadLetterSink;
 use crate::error::IngestError;
 use crate::stage::Shared;
+use crate::workers::compute;
 use crate::writer::{Batch, Encoded, encode};
 
 /// What a commit needs besides its batch.
@@ -32,9 +31,9 @@ impl<D: DeadLetterSink> Flight<D> {
         let began = Instant::now();
         let lane = batch.lane().clone();
         self.send_dead_letters(&batch).await;
-        let unique = Uuid::new_v4().to_string();
+        let unique = self.shared.unique().to_string();
         // The records' memory is given back here: what may wait for the store is only the encoded files.
-        let encoded = compute(move || encode(&batch, &unique)).await;
+        let encoded = compute(&*self.shared.workers, move || encode(&batch, &unique)).await;
         let mut encoded = encoded.map_err(|source| IngestError::Encode { lane: lane.clone(), source })?;
         let shared = &self.shared;
         let entry = encoded
@@ -42,7 +41,13 @@ impl<D: DeadLetterSink> Flight<D> {
             .map_err(|source| IngestError::Entry { lane: lane.clone(), source: Box::new(source) })?;
         let files = std::mem::take(&mut encoded.files);
         let sizes: Vec<_> = files.iter().map(|file| (file.kind, file.file.bytes)).collect();
-        let commit = Commit::new(Arc::clone(&shared.store), files, entry, shared.limits.retry);
+        let commit = Commit::new(
+            Arc::clone(&shared.store),
+            Arc::clone(&shared.workers),
+            files,
+            entry,
+            shared.limits.retry,
+        );
         let outcome = commit
             .run(|error| {
                 counter!("stillwell_errors_total", "stage" => "ingest", "kind" => "store").increment(1);

@@ -6,6 +6,7 @@ use stillwell_schema::{Head, TopicPartition};
 
 use crate::gc::{self, Scope, Timetable};
 use crate::stage::Shared;
+use crate::workers::{Answer, JobKind};
 
 /// Collects what dead writers of `lane` left, if that is due; `head` is of a commit of our own, just made.
 pub(super) fn if_due<D>(shared: &Shared<D>, timetable: &Arc<Timetable>, lane: &TopicPartition, head: &Head) {
@@ -13,7 +14,7 @@ pub(super) fn if_due<D>(shared: &Shared<D>, timetable: &Arc<Timetable>, lane: &T
     let Some(sweep) = timetable.begin(lane, now_us) else { return };
     let (store, timetable) = (Arc::clone(&shared.store), Arc::clone(timetable));
     let (lane, head) = (lane.clone(), head.clone());
-    tokio::task::spawn_blocking(move || {
+    let job = move || -> Answer {
         let scope = Scope { from: &sweep.from, head: &head, before_us: now_us - gc::AGE_US };
         match gc::collect(&*store, &lane, scope) {
             Ok(files) => {
@@ -24,5 +25,8 @@ pub(super) fn if_due<D>(shared: &Shared<D>, timetable: &Arc<Timetable>, lane: &T
             }
             Err(error) => tracing::warn!(%lane, %error, "unnamed files were not collected"),
         }
-    });
+        // Nobody waits; others may sweep from here on.
+        Box::new(move || drop(sweep))
+    };
+    shared.workers.take(JobKind::Store, Box::new(job));
 }

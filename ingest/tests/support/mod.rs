@@ -17,6 +17,7 @@ use stillwell_ingest::manifest::Chain;
 use stillwell_ingest::stage::{Ingest, Limits, Shared};
 use stillwell_ingest::store::{ArchiveStore, Creation, Listed, StoreError};
 use stillwell_ingest::verify::{LaneReport, Level, verify_lane};
+use stillwell_ingest::workers::Threads;
 use stillwell_ingest::{DeadLetterError, DeadLetterSink, Retry};
 use stillwell_schema::health::Board;
 use stillwell_schema::{Clock, Gap, GapReason, Offset, TopicPartition};
@@ -237,9 +238,11 @@ pub(crate) fn ingest_at(
     };
     let ingest = Ingest::new(Shared {
         store,
+        workers: Arc::new(Threads),
         key: key(),
         writer: writer.into(),
         clock,
+        random: Mutex::new(StdRng::seed_from_u64(writer.bytes().fold(0, |seed, b| seed << 8 | u64::from(b)))),
         board: board.clone(),
         topics: [(topic.name.clone(), topic)].into(),
         dead_letters: kept.clone(),
