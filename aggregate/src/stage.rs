@@ -8,12 +8,14 @@ use std::time::Duration;
 use metrics::counter;
 use stillwell_schema::health::{Board, State};
 use stillwell_schema::{Offset, TopicPartition};
+use stillwell_source::backoff::{Backoff, Retry};
 use stillwell_source::chunk::RecordChunk;
 use stillwell_source::compute::compute;
-use stillwell_source::decode::{Decoded, Decoder, decode_chunk, decoder_for};
+use stillwell_source::decode::{Decoded, Decoder, Stalled, decode_chunk, decoder_for};
 use stillwell_source::lane::{Lane, LaneEnd, Stage};
 use stillwell_source::series::SeriesTable;
 use stillwell_source::settings::TopicSettings;
+use stillwell_source::waiting::Waiting;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
@@ -65,6 +67,8 @@ struct LaneTask<'a> {
     position: i64,
     /// The position of the last snapshot.
     sent: i64,
+    /// Records that cannot be decoded for now; none are taken meanwhile.
+    waiting: Option<Waiting>,
     /// The position of the snapshot on its way.
     flight: Option<(i64, oneshot::Receiver<()>)>,
     /// What is not in a snapshot yet.
@@ -111,7 +115,7 @@ impl Aggregate {
         for some in reload::statements(&wanted) {
             reload::windows(&self.store, &lane.id, some, &mut fold, &table).await?;
         }
-        let work = Work { decoder: decoder_for(topic.time_unit), table, fold, scoring };
+        let work = Work { decoder: decoder_for(topic), table, fold, scoring };
         self.board.set(&part(&lane.id), State::Ok, "");
         let task = LaneTask {
             shared: self,
@@ -119,6 +123,7 @@ impl Aggregate {
             sent: lane.start.0,
             lane,
             work: Some(Box::new(work)),
+            waiting: None,
             flight: None,
             changed: false,
             due: Instant::now() + self.flush_interval,
@@ -138,14 +143,24 @@ impl LaneTask<'_> {
                 self.launch().await?;
                 continue;
             }
+            let look = self.waiting.as_ref().map(Waiting::look_at);
             let is_due = self.changed && self.flight.is_none();
             tokio::select! {
                 biased;
                 () = revoked.cancelled() => return Ok(LaneEnd::Done),
                 stored = landed(&mut self.flight) => self.land(stored).await?,
                 () = tokio::time::sleep_until(self.due), if is_due => self.launch().await?,
-                chunk = self.lane.chunks.recv(), if !full => match chunk {
-                    Some(chunk) => self.fold(chunk).await?,
+                () = tokio::time::sleep_until(look.unwrap_or_else(Instant::now)), if look.is_some() && !full => {
+                    if self.lane.chunks.is_closed() {
+                        return self.stop().await;
+                    }
+                    self.try_again().await?;
+                }
+                chunk = self.lane.chunks.recv(), if !full && look.is_none() => match chunk {
+                    Some(chunk) => {
+                        let backoff = Waiting::backoff(Retry::default(), &self.lane.id);
+                        self.fold(chunk, backoff).await?;
+                    }
                     None if revoked.is_cancelled() => return Ok(LaneEnd::Done),
                     None => return self.stop().await,
                 },
@@ -153,16 +168,38 @@ impl LaneTask<'_> {
         }
     }
 
-    /// Decodes a chunk, brings what it touches, folds and scores it.
-    async fn fold(&mut self, chunk: RecordChunk) -> Result<(), AggregateError> {
-        let next = chunk.range().next.0;
+    /// Goes on with the records that wait, if it is time.
+    async fn try_again(&mut self) -> Result<(), AggregateError> {
+        let Some(waiting) = self.waiting.take_if(|waiting| waiting.is_due()) else { return Ok(()) };
+        let (rest, backoff) = waiting.into_parts();
+        self.fold(rest, backoff).await?;
+        if self.waiting.is_none() {
+            self.shared.board.set(&part(&self.lane.id), State::Ok, "");
+        }
+        Ok(())
+    }
+
+    /// Decodes a chunk, brings what it touches, folds and scores it. What cannot be decoded for now waits.
+    async fn fold(&mut self, mut chunk: RecordChunk, backoff: Backoff) -> Result<(), AggregateError> {
         let Some(mut work) = self.work.take() else { return Err(AggregateError::Stopped) };
-        let (mut work, chunk, decoded, groups, missing) = compute(move || {
-            let decoded = decode_chunk(&mut *work.decoder, &chunk, &mut work.table);
+        let (mut work, chunk, decoded, stalled, groups, missing) = compute(move || {
+            let (decoded, stalled) = match decode_chunk(&mut *work.decoder, &chunk, &mut work.table) {
+                Ok(decoded) => (decoded, None),
+                Err(stalled) => {
+                    let Stalled { decoded, at, error } = *stalled;
+                    (decoded, Some((chunk.split_off(at), error)))
+                }
+            };
             let (groups, missing) = work.fold.gather(&decoded.columns, &work.table);
-            (work, chunk, decoded, groups, missing)
+            (work, chunk, decoded, stalled, groups, missing)
         })
         .await;
+        if let Some((rest, error)) = stalled {
+            counter!("stillwell_errors_total", "stage" => "aggregate", "kind" => "decode").increment(1);
+            let waiting = self.waiting.insert(Waiting::new(rest, &error, backoff));
+            self.shared.board.set(&part(&self.lane.id), State::Waiting, waiting.reason());
+        }
+        let next = chunk.range().next.0;
         if !self.bring(&missing, &mut work).await {
             // Revoked: what was folded of this lane is of no use any more.
             return Ok(());

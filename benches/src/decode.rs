@@ -12,7 +12,7 @@ use stillwell_schema::{Offset, TopicPartition};
 use stillwell_source::chunk::RecordChunk;
 use stillwell_source::decode::{decode_chunk, decoder_for};
 use stillwell_source::series::SeriesTable;
-use stillwell_source::settings::TimeUnit;
+use stillwell_source::settings::TopicSettings;
 
 use crate::result::{self, ResultArgs, rounded};
 use crate::shape::Shape;
@@ -86,9 +86,9 @@ fn chunk(per_record: u64) -> RecordChunk {
 }
 
 fn ours(chunk: &RecordChunk, readings: u64) -> anyhow::Result<()> {
-    let mut decoder = decoder_for(TimeUnit::Millis);
+    let mut decoder = decoder_for(&TopicSettings::new("bench"));
     let mut table = SeriesTable::default();
-    let decoded = black_box(decode_chunk(&mut *decoder, chunk, &mut table));
+    let decoded = black_box(decode_chunk(&mut *decoder, chunk, &mut table)?);
     if decoded.columns.len() as u64 != readings || !decoded.failures.is_empty() {
         bail!("decoded {} of {readings} readings: {:?}", decoded.columns.len(), decoded.failures.first());
     }

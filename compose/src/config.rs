@@ -104,7 +104,9 @@ pub struct Topic {
     pub name: String,
     /// Partitions, where `up` creates it.
     pub partitions: i32,
-    /// Unit of integer times: s, ms, us or ns.
+    /// How its records are read where they do not say themselves: json, line, arrow, avro, protobuf or sparkplug.
+    pub format: String,
+    /// Unit of integer times: s, ms, us or ns; the format's own where empty.
     pub time_unit: String,
     /// Where its undecodable records go; `<name>.dlq` where empty.
     pub dead_letters: String,
@@ -112,7 +114,13 @@ pub struct Topic {
 
 impl Default for Topic {
     fn default() -> Self {
-        Self { name: "readings".into(), partitions: 8, time_unit: "ms".into(), dead_letters: String::new() }
+        Self {
+            name: "readings".into(),
+            partitions: 8,
+            format: "json".into(),
+            time_unit: String::new(),
+            dead_letters: String::new(),
+        }
     }
 }
 

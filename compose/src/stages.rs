@@ -17,12 +17,12 @@ use stillwell_schema::health::{Board, State};
 use stillwell_schema::{Clock, SystemClock};
 use stillwell_source::consumer::{self, ConsumerError};
 use stillwell_source::decode::{Decoder, decoder_for};
-use stillwell_source::settings::{KafkaSettings, TimeUnit, TopicSettings};
+use stillwell_source::settings::{Format, FormatSettings, KafkaSettings, TimeUnit, TopicSettings};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
-use crate::config::{Config, Query};
+use crate::config::{Config, Query, Topic};
 
 /// Between two starts of a stage that ends in an error.
 const RESTART: Duration = Duration::from_secs(2);
@@ -89,18 +89,25 @@ pub fn kafka_settings(config: &Config) -> anyhow::Result<KafkaSettings> {
 }
 
 fn topics(config: &Config) -> anyhow::Result<Vec<TopicSettings>> {
-    let unit = |text: &str| match text {
-        "s" => Ok(TimeUnit::Seconds),
-        "ms" => Ok(TimeUnit::Millis),
-        "us" => Ok(TimeUnit::Micros),
-        "ns" => Ok(TimeUnit::Nanos),
-        _ => bail!("time_unit {text:?} is none of s, ms, us, ns"),
-    };
-    let topic = |topic: &crate::config::Topic| {
-        let dead_letters = topic.dead_letters();
-        Ok(TopicSettings { name: topic.name.clone(), time_unit: unit(&topic.time_unit)?, dead_letters })
-    };
     config.topic.iter().map(topic).collect()
+}
+
+/// One topic.
+///
+/// # Errors
+/// Names the key that is wrong.
+pub fn topic(topic: &Topic) -> anyhow::Result<TopicSettings> {
+    let Topic { name, format, time_unit, .. } = topic;
+    let Some(format) = Format::named(format) else {
+        let names = Format::ALL.map(Format::name).join(", ");
+        bail!("[[topic]] {name}: format {format:?} is none of {names}");
+    };
+    let mut settings = FormatSettings::of(format);
+    if !time_unit.is_empty() {
+        settings.time_unit = TimeUnit::named(time_unit)
+            .with_context(|| format!("[[topic]] {name}: time_unit {time_unit:?} is none of s, ms, us, ns"))?;
+    }
+    Ok(TopicSettings { name: name.clone(), format: settings, dead_letters: topic.dead_letters() })
 }
 
 /// The write side's settings; `data` is where what the config leaves open lies.
@@ -143,7 +150,7 @@ pub fn decoder(config: &Config, topic: Option<&str>) -> anyhow::Result<Box<dyn D
     let found = topics.iter().find(|known| topic.is_none_or(|topic| known.name == topic));
     let found =
         found.with_context(|| format!("the config has no [[topic]] {}", topic.unwrap_or_default()))?;
-    Ok(decoder_for(found.time_unit))
+    Ok(decoder_for(found))
 }
 
 /// ClickHouse as the aggregator takes it.

@@ -22,8 +22,8 @@
 use std::sync::Arc;
 
 use stillwell_schema::{Head, SignedEntry, TopicPartition, paths};
+use stillwell_source::backoff::{Backoff, Retry};
 
-use crate::backoff::{Backoff, Retry};
 use crate::store::{ArchiveStore, Creation, StoreError};
 use crate::workers::{Workers, on_store};
 use crate::writer::EncodedFile;

@@ -7,25 +7,27 @@ use std::time::Duration;
 
 use stillwell_schema::health::State;
 use stillwell_schema::{Head, Offset, TopicPartition};
+use stillwell_source::backoff::Backoff;
 use stillwell_source::chunk::RecordChunk;
 use stillwell_source::decode::{Decoder, decoder_for};
 use stillwell_source::lane::{DisplayCommit, Lane, LaneEnd};
 use stillwell_source::settings::TopicSettings;
+use stillwell_source::waiting::Waiting;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::backoff::Backoff;
 use crate::commit::Outcome;
 use crate::dead::DeadLetterSink;
 use crate::error::IngestError;
 use crate::gc::Timetable;
 use crate::stage::{Running, Shared};
 use crate::workers::compute;
-use crate::writer::Batch;
+use crate::writer::{Batch, PushError};
 
 mod flight;
 mod sweep;
 mod trim;
+mod wait;
 
 /// How long a lane that was taken away waits for its commit in flight, so that its successor need not read the
 /// same records again; below the 10 s that the consumer waits.
@@ -63,7 +65,21 @@ pub(crate) async fn run<D: DeadLetterSink>(
     sweeps.enter(&lane.id, shared.clock.now_us());
     let next = head.next.unwrap_or(lane.start);
     let (id, display) = (lane.id.clone(), lane.display.clone());
-    let writer = Writer { shared, id, topic, display, running, head, next, open: None, flight: None, sweeps };
+    let decoder = Some(decoder_for(&topic));
+    let writer = Writer {
+        shared,
+        id,
+        topic,
+        display,
+        running,
+        head,
+        next,
+        decoder,
+        open: None,
+        waiting: None,
+        flight: None,
+        sweeps,
+    };
     writer.run(&mut lane).await
 }
 
@@ -94,7 +110,11 @@ struct Writer<D> {
     head: Head,
     /// The next offset to receive.
     next: Offset,
+    /// The lane's decoder, save while it is at work.
+    decoder: Option<Box<dyn Decoder>>,
     open: Option<Open>,
+    /// Records that cannot be decoded for now; none are received meanwhile.
+    waiting: Option<Waiting>,
     flight: Option<AbortOnDropHandle<Result<Outcome, IngestError>>>,
     /// When what dead writers left is looked for.
     sweeps: Arc<Timetable>,
@@ -103,7 +123,6 @@ struct Writer<D> {
 /// The open batch.
 struct Open {
     batch: Batch,
-    decoder: Box<dyn Decoder>,
     /// When it is committed at the latest.
     due: Instant,
 }
@@ -116,6 +135,7 @@ impl<D: DeadLetterSink> Writer<D> {
                 self.launch();
                 continue;
             }
+            let look = self.waiting.as_ref().map(Waiting::look_at);
             let due = self.open.as_ref().filter(|_| self.flight.is_none()).map(|open| open.due);
             tokio::select! {
                 biased;
@@ -126,7 +146,13 @@ impl<D: DeadLetterSink> Writer<D> {
                     }
                 }
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => self.launch(),
-                chunk = lane.chunks.recv(), if !full => match chunk {
+                () = sleep_until(look.unwrap_or_else(Instant::now)), if look.is_some() && !full => {
+                    if lane.chunks.is_closed() {
+                        return self.stop(lane).await;
+                    }
+                    self.try_again().await?;
+                }
+                chunk = lane.chunks.recv(), if !full && look.is_none() => match chunk {
                     Some(chunk) => self.receive(chunk).await?,
                     None if lane.revoked.is_cancelled() => return self.revoked().await,
                     None => return self.stop(lane).await,
@@ -150,19 +176,41 @@ impl<D: DeadLetterSink> Writer<D> {
     /// Takes a chunk into the open batch, decoded.
     async fn receive(&mut self, chunk: RecordChunk) -> Result<(), IngestError> {
         let Some(chunk) = trim::from(chunk, self.next) else { return Ok(()) };
-        let Open { mut batch, mut decoder, due } = self.open.take().unwrap_or_else(|| Open {
-            batch: Batch::new(self.id.clone(), self.next),
-            decoder: decoder_for(self.topic.time_unit),
-            due: Instant::now() + self.shared.limits.flush_interval,
+        self.push(chunk, Waiting::backoff(self.shared.limits.retry, &self.id)).await
+    }
+
+    /// Goes on with the records that wait, if it is time.
+    async fn try_again(&mut self) -> Result<(), IngestError> {
+        let Some(waiting) = self.waiting.take_if(|waiting| waiting.is_due()) else { return Ok(()) };
+        let (rest, backoff) = waiting.into_parts();
+        self.push(rest, backoff).await?;
+        if self.waiting.is_none() {
+            tracing::info!(lane = %self.id, "decoding goes on");
+            self.shared.show(&self.id, State::Ok, "");
+        }
+        Ok(())
+    }
+
+    async fn push(&mut self, chunk: RecordChunk, backoff: Backoff) -> Result<(), IngestError> {
+        let mut decoder = self.decoder.take().unwrap_or_else(|| decoder_for(&self.topic));
+        let Open { mut batch, due } = self.open.take().unwrap_or_else(|| {
+            decoder.new_table();
+            let due = Instant::now() + self.shared.limits.flush_interval;
+            Open { batch: Batch::new(self.id.clone(), self.next), due }
         });
         let (batch, decoder, pushed) = compute(&*self.shared.workers, move || {
             let pushed = batch.push(&mut *decoder, chunk);
             (batch, decoder, pushed)
         })
         .await;
-        pushed.map_err(|source| IngestError::Hole { lane: self.id.clone(), source })?;
+        self.decoder = Some(decoder);
         self.next = batch.range().next;
-        self.open = Some(Open { batch, decoder, due });
+        self.open = Some(Open { batch, due }).filter(|open| !open.batch.range().is_empty());
+        match pushed {
+            Ok(()) => {}
+            Err(PushError::Range(source)) => return Err(IngestError::Hole { lane: self.id.clone(), source }),
+            Err(PushError::Stalled { error, rest }) => self.wait_with(*rest, &error, backoff),
+        }
         Ok(())
     }
 
@@ -187,6 +235,7 @@ impl<D: DeadLetterSink> Writer<D> {
             Outcome::Committed(head) => {
                 sweep::if_due(&self.shared, &self.sweeps, &self.id, &head);
                 self.head = head;
+                self.show_waiting();
                 None
             }
         }

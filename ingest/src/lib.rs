@@ -12,7 +12,6 @@
 //! is the creation of that entry (`put_if_absent`). No lock is held anywhere: a writer that lost its
 //! partition loses the creation.
 
-mod backoff;
 pub mod commit;
 mod dead;
 pub mod error;
@@ -31,8 +30,8 @@ pub mod verify;
 pub mod workers;
 pub mod writer;
 
-pub use backoff::Retry;
 pub use dead::{DeadLetterError, DeadLetterSink};
 pub use error::IngestError;
 pub use run::run;
 pub use settings::IngestSettings;
+pub use stillwell_source::backoff::Retry;

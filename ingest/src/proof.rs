@@ -228,8 +228,9 @@ impl Record {
 /// The readings of a chunk's one record.
 fn readings(chunk: &RecordChunk, decoder: &mut dyn Decoder) -> Result<Vec<Reading>, String> {
     let (mut table, mut columns) = (SeriesTable::default(), ReadingColumns::default());
-    let value = chunk.record(0).value.ok_or("the record has no value")?;
-    decoder.decode(value, 0, &mut table, &mut columns).map_err(|error| error.to_string())?;
+    let record = chunk.record(0);
+    record.value.ok_or("the record has no value")?;
+    decoder.decode(&record, 0, &mut table, &mut columns).map_err(|fault| fault.to_string())?;
     let mut texts = columns.text.iter().peekable();
     let reading = |row: usize| {
         let series = table.series(columns.series[row]);

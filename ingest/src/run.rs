@@ -13,13 +13,13 @@ use stillwell_source::dead_letters::DeadLetters;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::backoff::Retry;
 use crate::error::IngestError;
 use crate::settings::IngestSettings;
 use crate::stage::{Ingest, Limits, Shared};
 use crate::store::LocalStore;
 use crate::workers::Threads;
 use crate::{gc, keys};
+use stillwell_source::backoff::Retry;
 
 /// A chunk is the unit of decoding: large enough that handing it over costs nothing,
 const CHUNK_BYTES: usize = 1 << 20;

@@ -10,11 +10,11 @@ use rand::Rng;
 use rand::rngs::StdRng;
 use stillwell_schema::health::{Board, State};
 use stillwell_schema::{Clock, Head, Offset, TopicPartition};
+use stillwell_source::backoff::Retry;
 use stillwell_source::lane::{Lane, LaneEnd, Stage};
 use stillwell_source::settings::TopicSettings;
 use uuid::Uuid;
 
-use crate::backoff::Retry;
 use crate::dead::DeadLetterSink;
 use crate::error::IngestError;
 use crate::gc::Timetable;

@@ -13,6 +13,6 @@ mod sort;
 mod values;
 
 pub(crate) use batch::leaf;
-pub use batch::{Batch, Part};
+pub use batch::{Batch, Part, PushError};
 pub use encode::{Encoded, encode};
 pub use file::EncodedFile;

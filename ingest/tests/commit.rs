@@ -11,7 +11,7 @@ use stillwell_ingest::workers::Threads;
 use stillwell_ingest::writer::{Batch, encode};
 use stillwell_schema::{Head, Offset, SignedEntry, paths};
 use stillwell_source::decode::decoder_for;
-use stillwell_source::settings::TimeUnit;
+use stillwell_source::settings::TopicSettings;
 use support::{AWAY, CRASH, MemoryStore, Op, QUICK, audit, chunk, key, lane_id};
 
 type Objects = std::collections::BTreeMap<String, Vec<u8>>;
@@ -25,7 +25,7 @@ fn prepare(
     next: i64,
 ) -> (Commit, SignedEntry) {
     let mut batch = Batch::new(lane_id(), Offset(first));
-    batch.push(&mut *decoder_for(TimeUnit::Millis), chunk(first, next)).unwrap();
+    batch.push(&mut *decoder_for(&TopicSettings::new("readings")), chunk(first, next)).unwrap();
     let mut encoded = encode(&batch, writer).unwrap();
     let entry = encoded.entry(head, writer, 1, &key()).unwrap();
     let files = std::mem::take(&mut encoded.files);

@@ -17,9 +17,9 @@ use stillwell_ingest::writer::{Batch, Encoded, EncodedFile, encode};
 use stillwell_schema::merkle::{LeafRecord, Tree, leaf};
 use stillwell_schema::paths::FileKind;
 use stillwell_schema::{Gap, GapReason, Head, Offset, columns};
-use stillwell_source::chunk::RecordChunk;
+use stillwell_source::chunk::{RecordChunk, RecordRef};
 use stillwell_source::columns::{ReadingColumns, TextCell};
-use stillwell_source::decode::{DecodeError, Decoder};
+use stillwell_source::decode::{DecodeError, DecodeFault, Decoder};
 use stillwell_source::series::{Series, SeriesTable};
 use support::{key, lane_id, read_parquet};
 
@@ -44,12 +44,12 @@ struct Lines;
 impl Decoder for Lines {
     fn decode(
         &mut self,
-        value: &[u8],
-        record: u32,
+        record: &RecordRef<'_>,
+        number: u32,
         table: &mut SeriesTable,
         out: &mut ReadingColumns,
-    ) -> Result<(), DecodeError> {
-        let line = std::str::from_utf8(value).map_err(|e| DecodeError {
+    ) -> Result<(), DecodeFault> {
+        let line = std::str::from_utf8(record.bytes()).map_err(|e| DecodeError {
             class: "utf8",
             message: "not text".into(),
             at: e.valid_up_to(),
@@ -69,11 +69,13 @@ impl Decoder for Lines {
             out.value.push(f[5].parse().unwrap_or(0.0));
             out.has_value.push(!f[5].is_empty());
             out.quality.push(f[7].parse().unwrap());
-            out.record.push(record);
+            out.record.push(number);
             out.index.push(index);
         }
         Ok(())
     }
+
+    fn new_table(&mut self) {}
 }
 
 fn line(r: &Reading) -> String {

@@ -10,7 +10,7 @@ use stillwell_ingest::store::ArchiveStore;
 use stillwell_schema::Offset;
 use stillwell_source::decode::{Decoder, decoder_for};
 use stillwell_source::lane::Stage;
-use stillwell_source::settings::TimeUnit;
+use stillwell_source::settings::TopicSettings;
 use support::{LIMITS, MemoryStore, chunk, ingest, key, lane, public_key};
 
 async fn archive() -> std::sync::Arc<MemoryStore> {
@@ -37,7 +37,7 @@ fn sought(offset: i64) -> Sought {
 }
 
 fn decoder() -> Box<dyn Decoder> {
-    decoder_for(TimeUnit::Millis)
+    decoder_for(&TopicSettings::new("readings"))
 }
 
 #[tokio::test]

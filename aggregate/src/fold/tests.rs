@@ -77,7 +77,7 @@ impl Lane {
             let kafka_ms = reading.kafka_s * 1000;
             chunk.push(Offset(offset as i64), kafka_ms, None, Some(reading.json().as_bytes()), []);
         }
-        let decoded = decode_chunk(&mut self.decoder, &chunk, &mut self.table);
+        let decoded = decode_chunk(&mut self.decoder, &chunk, &mut self.table).unwrap();
         assert!(decoded.failures.is_empty());
         let (groups, missing) = self.fold.gather(&decoded.columns, &self.table);
         for &Missing { width, series, start_us } in &missing {

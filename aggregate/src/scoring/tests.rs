@@ -93,7 +93,7 @@ impl Lane {
         for offset in first..next {
             chunk.push(Offset(offset), 1, None, Some((self.log)(offset).as_bytes()), []);
         }
-        let decoded = decode_chunk(&mut self.decoder, &chunk, &mut self.table);
+        let decoded = decode_chunk(&mut self.decoder, &chunk, &mut self.table).unwrap();
         assert!(decoded.failures.is_empty());
         let (groups, _) = self.fold.gather(&decoded.columns, &self.table);
         self.fold.apply(&chunk, &decoded.columns, &groups, &self.table);

@@ -1,5 +1,7 @@
 //! A run of one partition's records, whole and in order, in one piece of memory.
 
+use std::sync::Arc;
+
 use stillwell_schema::{Gap, Offset, OffsetRange, TopicPartition};
 
 use crate::budget::Claim;
@@ -15,8 +17,8 @@ pub struct RecordChunk {
     gaps: Vec<Gap>,
     rows: Vec<Row>,
     bytes: Vec<u8>,
-    /// The share of the memory budget that this chunk holds until it is dropped.
-    claim: Option<Claim>,
+    /// The share of the memory budget that this chunk, and what was cut off it, hold until both are dropped.
+    claim: Option<Arc<Claim>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -160,11 +162,52 @@ impl RecordChunk {
 
     /// Ties a claim on the memory budget to this chunk's life.
     pub fn hold(&mut self, claim: Claim) {
-        self.claim = Some(claim);
+        self.claim = Some(Arc::new(claim));
+    }
+
+    /// Cuts off the records from number `i` on, with the gaps that follow record `i - 1`; this chunk ends after
+    /// that record.
+    ///
+    /// # Panics
+    /// If `i` is not below [`RecordChunk::len`].
+    #[must_use]
+    pub fn split_off(&mut self, i: usize) -> Self {
+        let cut = if i == 0 { self.range.first } else { Offset(self.rows[i - 1].offset + 1) };
+        let start = self.rows[i].start;
+        let gaps = self.gaps.split_off(self.gaps.partition_point(|gap| gap.first < cut));
+        let rows = self.rows.split_off(i).into_iter().map(|row| Row { start: row.start - start, ..row });
+        let rest = Self {
+            lane: self.lane.clone(),
+            range: OffsetRange { first: cut, next: self.range.next },
+            gaps,
+            rows: rows.collect(),
+            bytes: self.bytes.split_off(start),
+            claim: self.claim.clone(),
+        };
+        self.range.next = cut;
+        rest
     }
 }
 
 impl<'a> RecordRef<'a> {
+    /// A record that comes from no chunk, without headers.
+    #[must_use]
+    pub fn new(timestamp_ms: i64, key: Option<&'a [u8]>, value: &'a [u8]) -> Self {
+        Self { offset: Offset(0), timestamp_ms, key, value: Some(value), headers: &[] }
+    }
+
+    /// The value's bytes; empty for a tombstone.
+    #[must_use]
+    pub fn bytes(&self) -> &'a [u8] {
+        self.value.unwrap_or_default()
+    }
+
+    /// Whether it has any header.
+    #[must_use]
+    pub fn has_headers(&self) -> bool {
+        !self.headers.is_empty()
+    }
+
     /// Headers in order: name and value.
     pub fn headers(&self) -> impl Iterator<Item = (&'a str, Option<&'a [u8]>)> + use<'a> {
         let mut rest = self.headers;
@@ -217,6 +260,37 @@ mod tests {
     use stillwell_schema::GapReason;
 
     use super::*;
+
+    #[test]
+    fn a_cut_leaves_both_parts_whole() {
+        let whole = || {
+            let mut chunk = RecordChunk::new(TopicPartition::new("t", 0), Offset(5));
+            let gap = |first, next| Gap {
+                first: Offset(first),
+                next: Offset(next),
+                reason: GapReason::NotDelivered,
+            };
+            chunk.push_gap(gap(5, 6));
+            chunk.push(Offset(6), 1, Some(b"k"), Some(b"first"), [("a", None)]);
+            chunk.push_gap(gap(7, 9));
+            chunk.push(Offset(9), 2, None, Some(b"second"), []);
+            chunk.push(Offset(10), 3, None, None, [("b", Some(&b"x"[..]))]);
+            chunk.push_gap(gap(11, 12));
+            chunk
+        };
+        for (cut, at, gaps) in [(0, 5, 0), (1, 7, 1), (2, 10, 2)] {
+            let mut before = whole();
+            let after = before.split_off(cut);
+            assert_eq!(before.range(), OffsetRange::new(Offset(5), Offset(at)).unwrap());
+            assert_eq!(after.range(), OffsetRange::new(Offset(at), Offset(12)).unwrap());
+            assert_eq!((before.gaps().len(), after.gaps().len()), (gaps, 3 - gaps));
+            let records = |chunk: &RecordChunk| {
+                let record = |r: RecordRef<'_>| format!("{r:?} {:?}", r.headers().collect::<Vec<_>>());
+                chunk.records().map(record).collect::<Vec<_>>()
+            };
+            assert_eq!([records(&before), records(&after)].concat(), records(&whole()));
+        }
+    }
 
     #[test]
     fn records_come_back_whole() {

@@ -1,28 +1,58 @@
 //! Bytes to columns: the seam behind which each wire format stands.
+//!
+//! A lane has one [`Decoder`] for its whole life ([`decoder_for`]): it reads each record by the record's own
+//! `content-type` header, or as the topic's settings say ([`switch`]).
 
 use thiserror::Error;
 
-use crate::chunk::RecordChunk;
+use crate::chunk::{RecordChunk, RecordRef};
 use crate::columns::ReadingColumns;
 use crate::series::SeriesTable;
-use crate::settings::TimeUnit;
+use crate::settings::TopicSettings;
 
 pub mod json;
+pub mod switch;
 
-/// A wire format. One decoder serves one lane; what it learns (names, shapes) it may keep.
+/// A wire format. One decoder serves one lane from its start to its end, every record once and in order, so it
+/// may keep two kinds of knowledge:
+///
+/// - **codes of the series table** that its readings go into. A table lives shorter than the lane: an open batch
+///   of the archive has its own. [`Decoder::new_table`] says that another takes its place;
+/// - **what the stream itself said** (a Sparkplug birth, a schema fetched from a registry), which it keeps over
+///   that, by names and never by codes of a table. A lane begins anew, with a new decoder, after a restart, a
+///   rebalance or a fencing, at the offset that is durable: what a decoder must know of records before it, it
+///   has to learn from elsewhere or, where it cannot, to say so in the readings' quality.
+///
+/// A record that ends in [`DecodeFault::Transient`] is decoded again, so until it has succeeded it must change
+/// nothing that the decoder knows of the stream.
 pub trait Decoder: Send + Sync {
-    /// Appends the readings of one record's value to `out`, naming series in `table`. `record` is the
-    /// record's number in its chunk. On error `out` is as it was.
+    /// Appends the readings of one record to `out`, naming series in `table`. The record has a value, and
+    /// `number` is its number in its chunk. On a fault `out` is as it was.
     ///
     /// # Errors
-    /// [`DecodeError`] where the bytes are not a record of this format.
+    /// [`DecodeFault`], which says whether the record or something outside is at fault.
     fn decode(
         &mut self,
-        value: &[u8],
-        record: u32,
+        record: &RecordRef<'_>,
+        number: u32,
         table: &mut SeriesTable,
         out: &mut ReadingColumns,
-    ) -> Result<(), DecodeError>;
+    ) -> Result<(), DecodeFault>;
+
+    /// What follows is decoded into another table, which knows none of the codes given so far.
+    fn new_table(&mut self);
+}
+
+/// Why a record was not decoded.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum DecodeFault {
+    /// The record can never be read by this decoder with these settings.
+    #[error(transparent)]
+    Data(#[from] DecodeError),
+    /// Something outside is away, such as a schema registry: the same record may decode later, so the lane waits
+    /// and keeps its order.
+    #[error(transparent)]
+    Transient(#[from] TransientError),
 }
 
 /// Why a record cannot be read.
@@ -37,6 +67,18 @@ pub struct DecodeError {
     pub at: usize,
 }
 
+impl DecodeError {
+    /// A finding of `class` at byte `at`.
+    pub fn new(class: &'static str, at: usize, message: impl Into<String>) -> Self {
+        Self { class, message: message.into(), at }
+    }
+}
+
+/// What is away, and what brings it back.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{0}")]
+pub struct TransientError(pub String);
+
 /// The readings of a chunk and the records that have none.
 #[derive(Debug, Default)]
 pub struct Decoded {
@@ -46,23 +88,48 @@ pub struct Decoded {
     pub failures: Vec<(u32, DecodeError)>,
 }
 
-/// Decodes every record of a chunk. CPU work: call it on a compute thread.
-pub fn decode_chunk(decoder: &mut dyn Decoder, chunk: &RecordChunk, table: &mut SeriesTable) -> Decoded {
-    let mut decoded = Decoded::default();
-    for (i, record) in (0u32..).zip(chunk.records()) {
-        let outcome = match record.value {
-            Some(value) => decoder.decode(value, i, table, &mut decoded.columns),
-            None => Err(DecodeError { class: "no_value", message: "record has no value".into(), at: 0 }),
-        };
-        if let Err(error) = outcome {
-            decoded.failures.push((i, error));
-        }
-    }
-    decoded
+/// A chunk that could be decoded only in part, as something outside is away.
+#[derive(Debug, Error)]
+#[error("{error}")]
+pub struct Stalled {
+    /// What was decoded: all records before [`Stalled::at`]. They are done, and not to be decoded again.
+    pub decoded: Decoded,
+    /// The record to go on with, by number in the chunk; [`RecordChunk::split_off`] cuts there.
+    pub at: usize,
+    /// What is away.
+    pub error: TransientError,
 }
 
-/// The decoder of a topic's format.
+/// Decodes every record of a chunk. CPU work: call it on a compute thread.
+///
+/// # Errors
+/// [`Stalled`] where something outside is away. Nothing is half done: the records before it are decoded, the
+/// rest has not been touched.
+pub fn decode_chunk(
+    decoder: &mut dyn Decoder,
+    chunk: &RecordChunk,
+    table: &mut SeriesTable,
+) -> Result<Decoded, Box<Stalled>> {
+    let mut decoded = Decoded::default();
+    for (i, record) in (0u32..).zip(chunk.records()) {
+        let outcome = if record.value.is_some() {
+            decoder.decode(&record, i, table, &mut decoded.columns)
+        } else {
+            Err(DecodeError::new("no_value", 0, "record has no value").into())
+        };
+        match outcome {
+            Ok(()) => {}
+            Err(DecodeFault::Data(error)) => decoded.failures.push((i, error)),
+            Err(DecodeFault::Transient(error)) => {
+                return Err(Box::new(Stalled { decoded, at: i as usize, error }));
+            }
+        }
+    }
+    Ok(decoded)
+}
+
+/// The decoder of a lane of a topic.
 #[must_use]
-pub fn decoder_for(time_unit: TimeUnit) -> Box<dyn Decoder> {
-    Box::new(json::JsonDecoder::new(time_unit))
+pub fn decoder_for(topic: &TopicSettings) -> Box<dyn Decoder> {
+    Box::new(switch::Switch::new(topic))
 }

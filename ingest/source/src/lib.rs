@@ -4,8 +4,10 @@
 //! [`chunk`]s within the [`budget`]; a [`lane`] carries them in order to a stage; [`decode`] turns their
 //! bytes into [`columns`], over the [`series`] they name; [`dead_letters`] sends out what cannot be read.
 //!
-//! A stage implements [`lane::Stage`]: where a lane starts, and what to do with its chunks.
+//! A stage implements [`lane::Stage`]: where a lane starts, and what to do with its chunks. What is away for a
+//! while is waited for as [`backoff`] says, and [`waiting`] keeps the records that cannot be decoded meanwhile.
 
+pub mod backoff;
 pub mod budget;
 pub mod chunk;
 pub mod columns;
@@ -16,3 +18,4 @@ pub mod decode;
 pub mod lane;
 pub mod series;
 pub mod settings;
+pub mod waiting;

@@ -37,10 +37,88 @@ pub(crate) fn canonical(key: &str) -> &str {
 pub struct TopicSettings {
     /// Name.
     pub name: String,
-    /// The unit of integer `time` values.
-    pub time_unit: TimeUnit,
+    /// How its records are read, where they do not say themselves.
+    pub format: FormatSettings,
     /// Where its undecodable records go.
     pub dead_letters: String,
+}
+
+impl TopicSettings {
+    /// A topic of native JSON, with the defaults of all else.
+    #[must_use]
+    pub fn new(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            format: FormatSettings::of(Format::Json),
+            dead_letters: format!("{name}.dlq"),
+        }
+    }
+}
+
+/// How records are read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FormatSettings {
+    /// The wire format.
+    pub format: Format,
+    /// The unit of integer times.
+    pub time_unit: TimeUnit,
+}
+
+impl FormatSettings {
+    /// A format with its defaults.
+    #[must_use]
+    pub fn of(format: Format) -> Self {
+        Self { format, time_unit: format.time_unit() }
+    }
+}
+
+/// A wire format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// JSON, [`crate::decode::json`].
+    Json,
+    /// InfluxDB line protocol.
+    Line,
+    /// An Arrow IPC stream.
+    Arrow,
+    /// Avro, framed for a schema registry or with schemas from files.
+    Avro,
+    /// Protobuf.
+    Protobuf,
+    /// Sparkplug B payloads.
+    Sparkplug,
+}
+
+impl Format {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Self; 6] =
+        [Self::Json, Self::Line, Self::Arrow, Self::Avro, Self::Protobuf, Self::Sparkplug];
+
+    /// Its name in the config.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::Line => "line",
+            Self::Arrow => "arrow",
+            Self::Avro => "avro",
+            Self::Protobuf => "protobuf",
+            Self::Sparkplug => "sparkplug",
+        }
+    }
+
+    /// The format of that name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|format| format.name() == name)
+    }
+
+    /// The unit of its integer times where nothing else is said: line protocol counts nanoseconds, all others
+    /// milliseconds.
+    #[must_use]
+    pub fn time_unit(self) -> TimeUnit {
+        if self == Self::Line { TimeUnit::Nanos } else { TimeUnit::Millis }
+    }
 }
 
 /// Unit of an integer epoch.
@@ -54,4 +132,18 @@ pub enum TimeUnit {
     Micros,
     /// Nanoseconds, cut down to microseconds.
     Nanos,
+}
+
+impl TimeUnit {
+    /// The unit of that name in the config: s, ms, us or ns.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        match name {
+            "s" => Some(Self::Seconds),
+            "ms" => Some(Self::Millis),
+            "us" => Some(Self::Micros),
+            "ns" => Some(Self::Nanos),
+            _ => None,
+        }
+    }
 }

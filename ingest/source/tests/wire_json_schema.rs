@@ -2,8 +2,10 @@
 //! what is no record of this format.
 
 use serde_json::{Value, json};
+use stillwell_source::chunk::RecordRef;
 use stillwell_source::columns::ReadingColumns;
-use stillwell_source::decode::{DecodeError, decoder_for};
+use stillwell_source::decode::json::JsonDecoder;
+use stillwell_source::decode::{DecodeError, DecodeFault, Decoder};
 use stillwell_source::series::SeriesTable;
 use stillwell_source::settings::TimeUnit;
 
@@ -18,8 +20,12 @@ fn decode(record: &Value) -> Result<ReadingColumns, DecodeError> {
 fn decode_in(unit: TimeUnit, record: &Value) -> Result<ReadingColumns, DecodeError> {
     let mut columns = ReadingColumns::default();
     let bytes = serde_json::to_vec(record).unwrap();
-    decoder_for(unit).decode(&bytes, 0, &mut SeriesTable::default(), &mut columns)?;
-    Ok(columns)
+    let record = RecordRef::new(0, None, &bytes);
+    match JsonDecoder::new(unit).decode(&record, 0, &mut SeriesTable::default(), &mut columns) {
+        Ok(()) => Ok(columns),
+        Err(DecodeFault::Data(error)) => Err(error),
+        Err(DecodeFault::Transient(error)) => panic!("{error}"),
+    }
 }
 
 /// How many readings an example holds, read from the document itself.

@@ -5,8 +5,9 @@ use stillwell_schema::range::RangeError;
 use stillwell_schema::{Gap, Offset, OffsetRange, TopicPartition};
 use stillwell_source::chunk::{RecordChunk, RecordRef};
 use stillwell_source::columns::ReadingColumns;
-use stillwell_source::decode::{DecodeError, Decoded, Decoder, decode_chunk};
+use stillwell_source::decode::{DecodeError, Decoder, Stalled, TransientError, decode_chunk};
 use stillwell_source::series::SeriesTable;
+use thiserror::Error;
 
 /// What one commit will cover. It owns its series table, so that encoding it needs nothing that the next
 /// batch is writing, and names live no longer than the batch that they came in.
@@ -34,6 +35,23 @@ pub struct Part {
     pub failures: Vec<(u32, DecodeError)>,
 }
 
+/// Why a chunk was not appended, or not whole.
+#[derive(Debug, Error)]
+pub enum PushError {
+    /// It does not start where the batch ends; the batch is as it was.
+    #[error(transparent)]
+    Range(#[from] RangeError),
+    /// Something that decoding needs is away. The records before `rest` are in the batch, which may be committed
+    /// meanwhile.
+    #[error("{error}")]
+    Stalled {
+        /// What is away.
+        error: TransientError,
+        /// What is to be pushed again.
+        rest: Box<RecordChunk>,
+    },
+}
+
 impl Batch {
     /// An empty batch of `lane` that starts at `first`.
     #[must_use]
@@ -52,11 +70,31 @@ impl Batch {
     }
 
     /// Appends a chunk: decodes its records and adds them to the Merkle tree. Every chunk of a batch comes
-    /// with the same decoder, which has served no other batch: it may remember codes of the batch's table.
+    /// with the same decoder, which has been told of the new table ([`Decoder::new_table`]) if it has served
+    /// another batch: it may remember codes of the table.
     ///
     /// # Errors
-    /// [`RangeError::NotAdjacent`] if it does not start where the batch ends; the batch is as it was.
-    pub fn push(&mut self, decoder: &mut dyn Decoder, chunk: RecordChunk) -> Result<(), RangeError> {
+    /// [`PushError`], which says what of the chunk is in the batch.
+    pub fn push(&mut self, decoder: &mut dyn Decoder, mut chunk: RecordChunk) -> Result<(), PushError> {
+        if chunk.range().first != self.range.next {
+            self.range.append(chunk.range())?;
+        }
+        let (decoded, stalled) = match decode_chunk(decoder, &chunk, &mut self.table) {
+            Ok(decoded) => (decoded, None),
+            Err(stalled) => {
+                let Stalled { decoded, at, error } = *stalled;
+                let rest = Box::new(chunk.split_off(at));
+                (decoded, Some(PushError::Stalled { error, rest }))
+            }
+        };
+        if !chunk.range().is_empty() {
+            self.append(Part { chunk, columns: decoded.columns, failures: decoded.failures })?;
+        }
+        stalled.map_or(Ok(()), Err)
+    }
+
+    fn append(&mut self, part: Part) -> Result<(), RangeError> {
+        let Part { chunk, columns, failures } = &part;
         self.range.append(chunk.range())?;
         for &gap in chunk.gaps() {
             append_gap(&mut self.gaps, gap);
@@ -64,11 +102,10 @@ impl Batch {
         for record in chunk.records() {
             self.tree.push(leaf(&self.lane, &record));
         }
-        let Decoded { columns, failures } = decode_chunk(decoder, &chunk, &mut self.table);
         self.payload_bytes += chunk.payload_bytes();
-        self.memory_bytes += chunk.memory_bytes() + columns.memory_bytes() + failures_bytes(&failures);
+        self.memory_bytes += chunk.memory_bytes() + columns.memory_bytes() + failures_bytes(failures);
         self.failures += failures.len();
-        self.parts.push(Part { chunk, columns, failures });
+        self.parts.push(part);
         Ok(())
     }
 

@@ -25,7 +25,7 @@ use stillwell_source::chunk::{RecordChunk, RecordRef};
 use stillwell_source::dead_letters::Waiting;
 use stillwell_source::decode::DecodeError;
 use stillwell_source::lane::{DisplayCommit, Lane};
-use stillwell_source::settings::{TimeUnit, TopicSettings};
+use stillwell_source::settings::TopicSettings;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -231,11 +231,7 @@ pub(crate) fn ingest_at(
     limits: Limits,
 ) -> (Arc<Ingest<Kept>>, Kept, Board) {
     let (kept, board) = (Kept::default(), Board::default());
-    let topic = TopicSettings {
-        name: "readings".into(),
-        time_unit: TimeUnit::Millis,
-        dead_letters: "readings.dlq".into(),
-    };
+    let topic = TopicSettings::new("readings");
     let ingest = Ingest::new(Shared {
         store,
         workers: Arc::new(Threads),

@@ -12,7 +12,7 @@ use stillwell_ingest::writer::{Batch, encode};
 use stillwell_schema::checkpoint::SignedCheckpoint;
 use stillwell_schema::{Offset, TopicPartition, paths};
 use stillwell_source::decode::decoder_for;
-use stillwell_source::settings::TimeUnit;
+use stillwell_source::settings::TopicSettings;
 
 use crate::support::{self, MemoryStore};
 
@@ -76,7 +76,9 @@ pub(crate) fn commit(
     let first = head.next.map_or(0, |next| next.0);
     let next = first + random.random_range(1..12);
     let mut batch = Batch::new(lane.clone(), Offset(first));
-    batch.push(&mut *decoder_for(TimeUnit::Millis), support::chunk_of(lane, first, next)).unwrap();
+    batch
+        .push(&mut *decoder_for(&TopicSettings::new("readings")), support::chunk_of(lane, first, next))
+        .unwrap();
     let unique = format!("{:016x}", random.random::<u64>());
     let mut encoded = encode(&batch, &unique).unwrap();
     for file in std::mem::take(&mut encoded.files) {

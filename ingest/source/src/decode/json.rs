@@ -11,7 +11,8 @@
 //! the keys and spacing of the one before, and [`names`] expects the series that followed the last one the
 //! time before; both are compared byte for byte, and where they do not fit, [`object`] reads the general way.
 
-use super::{DecodeError, Decoder};
+use super::{DecodeError, DecodeFault, Decoder};
+use crate::chunk::RecordRef;
 use crate::columns::ReadingColumns;
 use crate::series::SeriesTable;
 use crate::settings::TimeUnit;
@@ -150,17 +151,21 @@ impl JsonDecoder {
 impl Decoder for JsonDecoder {
     fn decode(
         &mut self,
-        value: &[u8],
-        record: u32,
+        record: &RecordRef<'_>,
+        number: u32,
         table: &mut SeriesTable,
         out: &mut ReadingColumns,
-    ) -> Result<(), DecodeError> {
+    ) -> Result<(), DecodeFault> {
         let before = out.len();
-        let parsed = self.parse(value, table, &mut Sink { out, record });
+        let parsed = self.parse(record.bytes(), table, &mut Sink { out, record: number });
         if parsed.is_err() {
             out.truncate(before);
         }
-        parsed
+        Ok(parsed?)
+    }
+
+    fn new_table(&mut self) {
+        self.names = Names::default();
     }
 }
 

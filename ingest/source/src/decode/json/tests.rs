@@ -18,9 +18,14 @@ impl Lane {
 
     fn decode(&mut self, value: &[u8]) -> Result<Vec<Row>, DecodeError> {
         let mut out = ReadingColumns::default();
-        let decoded = self.decoder.decode(value, 3, &mut self.table, &mut out);
+        let record = RecordRef::new(0, None, value);
+        let decoded = self.decoder.decode(&record, 3, &mut self.table, &mut out);
         assert!(decoded.is_ok() || out == ReadingColumns::default(), "a failed record leaves a trace");
-        decoded.map(|()| self.rows(&out))
+        match decoded {
+            Ok(()) => Ok(self.rows(&out)),
+            Err(DecodeFault::Data(error)) => Err(error),
+            Err(DecodeFault::Transient(error)) => panic!("{error}"),
+        }
     }
 
     fn rows(&self, out: &ReadingColumns) -> Vec<Row> {

@@ -23,21 +23,28 @@ impl Default for Retry {
 
 /// The waits of one operation.
 #[derive(Debug)]
-pub(crate) struct Backoff {
+pub struct Backoff {
     next: Duration,
     most: Duration,
     random: SmallRng,
 }
 
 impl Backoff {
-    pub(crate) fn new(retry: Retry, seed: u64) -> Self {
+    /// Waits as `retry` says; `seed` keeps those who wait for the same thing apart.
+    #[must_use]
+    pub fn new(retry: Retry, seed: u64) -> Self {
         Self { next: retry.first, most: retry.most, random: SmallRng::seed_from_u64(seed) }
     }
 
-    /// Waits between half of the next span and all of it.
-    pub(crate) async fn wait(&mut self) {
+    /// The next wait: between half of the next span and all of it.
+    pub fn next_wait(&mut self) -> Duration {
         let span = self.next;
         self.next = (span * 2).min(self.most);
-        tokio::time::sleep(span.mul_f64(self.random.random_range(0.5..=1.0))).await;
+        span.mul_f64(self.random.random_range(0.5..=1.0))
+    }
+
+    /// Waits that long.
+    pub async fn wait(&mut self) {
+        tokio::time::sleep(self.next_wait()).await;
     }
 }
