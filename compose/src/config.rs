@@ -146,6 +146,8 @@ pub struct Ingest {
     pub file_bytes_max: usize,
     /// Memory for what is not committed yet.
     pub memory_bytes_max: usize,
+    /// How often the end of every lane is signed.
+    pub checkpoint_interval_s: u64,
 }
 
 impl Default for Ingest {
@@ -156,6 +158,7 @@ impl Default for Ingest {
             flush_interval_ms: 5000,
             file_bytes_max: 64 << 20,
             memory_bytes_max: 256 << 20,
+            checkpoint_interval_s: 3600,
         }
     }
 }

@@ -124,6 +124,7 @@ pub fn ingest_settings(config: &Config, data: &Path) -> anyhow::Result<IngestSet
         flush_interval: Duration::from_millis(config.ingest.flush_interval_ms),
         file_bytes: config.ingest.file_bytes_max,
         memory_bytes: config.ingest.memory_bytes_max,
+        checkpoint_interval: Duration::from_secs(config.ingest.checkpoint_interval_s),
     })
 }
 

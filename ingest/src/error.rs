@@ -6,7 +6,9 @@ use stillwell_schema::{Offset, TopicPartition};
 use stillwell_source::consumer::ConsumerError;
 use thiserror::Error;
 
+use crate::evidence::EvidenceError;
 use crate::keys::KeyError;
+use crate::keys::rotation::RotateError;
 use crate::manifest::ManifestError;
 use crate::store::StoreError;
 
@@ -23,6 +25,15 @@ pub enum IngestError {
     /// The signing key cannot be had.
     #[error(transparent)]
     Key(#[from] KeyError),
+    /// The archive's record of its keys is damaged.
+    #[error(transparent)]
+    Evidence(#[from] EvidenceError),
+    /// A rotation of the key cannot be finished.
+    #[error(transparent)]
+    Rotate(#[from] RotateError),
+    /// The signing key was rotated since this process started.
+    #[error("the archive's key was rotated since this process started; restart it with the new key file")]
+    KeyReplaced,
     /// The consumer cannot go on.
     #[error("{0}")]
     Consumer(#[from] ConsumerError),
@@ -76,7 +87,9 @@ impl IngestError {
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Store(error) | Self::Manifest(ManifestError::Store(error)) => error.is_transient(),
+            Self::Store(error)
+            | Self::Manifest(ManifestError::Store(error))
+            | Self::Evidence(EvidenceError::Store(error)) => error.is_transient(),
             _ => false,
         }
     }

@@ -12,6 +12,7 @@
 //! is the creation of that entry (`put_if_absent`). No lock is held anywhere: a writer that lost its
 //! partition loses the creation.
 
+mod checkpoints;
 pub mod commit;
 mod dead;
 pub mod error;

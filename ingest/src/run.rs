@@ -13,12 +13,14 @@ use stillwell_source::dead_letters::DeadLetters;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::checkpoints::Checkpoints;
 use crate::error::IngestError;
+use crate::gc;
+use crate::keys::{self, rotation};
 use crate::settings::IngestSettings;
 use crate::stage::{Ingest, Limits, Shared};
 use crate::store::LocalStore;
 use crate::workers::Threads;
-use crate::{gc, keys};
 use stillwell_source::backoff::Retry;
 
 /// A chunk is the unit of decoding: large enough that handing it over costs nothing,
@@ -58,6 +60,9 @@ async fn start(
     let opened = tokio::task::spawn_blocking(move || -> Result<_, IngestError> {
         let store = LocalStore::open(&archive)?;
         store.sweep(swept_before_us)?;
+        if key_file.exists() {
+            rotation::settle(&key_file, &store)?;
+        }
         let key = keys::load_or_create(&key_file, &mut SysRng)?;
         let random = StdRng::try_from_rng(&mut SysRng).map_err(|e| IngestError::Random(e.to_string()))?;
         Ok((store, key, random))
@@ -73,11 +78,19 @@ async fn start(
         memory_bytes: settings.memory_bytes,
         retry: Retry::default(),
     };
-    let ingest = Ingest::new(Shared {
+    let checkpoints = Arc::new(Checkpoints {
         store: Arc::new(store),
         workers: Arc::new(Threads),
         key,
         writer: format!("stillwell-ingest/{}", Uuid::new_v4()),
+        clock: Arc::clone(&clock),
+        every: settings.checkpoint_interval,
+    });
+    let ingest = Ingest::new(Shared {
+        store: Arc::clone(&checkpoints.store),
+        workers: Arc::clone(&checkpoints.workers),
+        key: checkpoints.key.clone(),
+        writer: checkpoints.writer.clone(),
         clock: Arc::clone(&clock),
         random: Mutex::new(random),
         board: board.clone(),
@@ -96,5 +109,14 @@ async fn start(
     };
     board.set("ingest", State::Ok, "");
     let budget = Budget::new(settings.memory_bytes);
-    Ok(consumer::run(consumer, Arc::new(ingest), budget, clock, stop).await?)
+    let over = stop.child_token();
+    let running = async {
+        let done = consumer::run(consumer, Arc::new(ingest), budget, clock, stop).await;
+        over.cancel();
+        done
+    };
+    let (done, ()) = futures::future::join(running, checkpoints.run(&over)).await;
+    done?;
+    checkpoints.write(Duration::ZERO).await;
+    Ok(())
 }

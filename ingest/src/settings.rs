@@ -22,6 +22,8 @@ pub struct IngestSettings {
     pub flush_interval: Duration,
     /// A batch is committed when it holds this many bytes of keys, values and headers.
     pub file_bytes: usize,
+    /// How often the end of every lane is signed.
+    pub checkpoint_interval: Duration,
     /// Memory for records and readings that are not committed yet, over all lanes.
     pub memory_bytes: usize,
 }

@@ -17,7 +17,9 @@ use uuid::Uuid;
 
 use crate::dead::DeadLetterSink;
 use crate::error::IngestError;
+use crate::evidence;
 use crate::gc::Timetable;
+use crate::keys::rotation;
 use crate::lane;
 use crate::manifest::find_head;
 use crate::store::ArchiveStore;
@@ -104,8 +106,15 @@ impl<D: DeadLetterSink> Stage for Ingest<D> {
 
 impl<D> Shared<D> {
     pub(crate) async fn head(&self, lane: &TopicPartition) -> Result<Head, IngestError> {
-        let lane = lane.clone();
-        Ok(on_store(&*self.workers, &self.store, move |store| find_head(store, &lane)).await?)
+        let (lane, key) = (lane.clone(), self.key.clone());
+        let head = on_store(&*self.workers, &self.store, move |store| {
+            // A key that was replaced must not sign again: within a lane, verification lets none come back.
+            if !rotation::is_current(evidence::key_ring(store)?.as_ref(), &key) {
+                return Err(IngestError::KeyReplaced);
+            }
+            Ok(find_head(store, &lane)?)
+        });
+        head.await
     }
 
     /// A UUID that no other batch has.

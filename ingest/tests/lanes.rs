@@ -246,3 +246,18 @@ async fn racing_writers_on_a_failing_store_archive_each_offset_once() {
         sound(&*store, 300);
     }
 }
+
+#[tokio::test]
+async fn a_key_that_was_replaced_signs_nothing_more() {
+    let store = Arc::new(MemoryStore::default());
+    let (stage, _, board) = ingest(&store, "a", LIMITS);
+    let next = ed25519_dalek::SigningKey::from_bytes(&[9; 32]);
+    stillwell_ingest::evidence::change_key(&*store, &support::key(), &next, 1, "planned").unwrap();
+    let (lane, feed) = lane(0);
+    feed.chunks.send(chunk(0, 20)).await.unwrap();
+    drop(feed);
+    let error = stage.run(lane).await.unwrap_err().to_string();
+    assert!(error.contains("restart"), "{error}");
+    assert_eq!(board.read()["ingest/readings/3"].state, stillwell_schema::health::State::Failed);
+    assert!(!store.exists(&paths::entry(&lane_id(), 0)).unwrap());
+}

@@ -1,6 +1,6 @@
 //! Reads a lane's ledger: the view that its readers have, and what was erased.
 
-use stillwell_schema::ledger::{Deed, SignedAct, View};
+use stillwell_schema::ledger::{Cover, Deed, SignedAct, View};
 use stillwell_schema::{TopicPartition, paths};
 
 use super::orphans::Named;
@@ -79,7 +79,7 @@ fn count(deed: &Deed, named: &mut Named, report: &mut LaneReport) {
         report.erased_records += erase.records;
         report.erased_readings += erase.readings;
     }
-    for file in deed.cover().into_iter().flat_map(|cover| cover.files()) {
+    for file in deed.cover().into_iter().flat_map(Cover::files) {
         // A file of leaves goes from cover to cover.
         named.insert(&file.path);
     }
