@@ -12,3 +12,4 @@ mod producer;
 mod recordings;
 mod stack;
 mod wire;
+mod zombies;

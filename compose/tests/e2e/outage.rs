@@ -31,7 +31,7 @@ fn the_archive_goes_on_while_clickhouse_is_away() {
             producer.flush();
         });
         stack.wait_number("select cast(sum(count) as bigint) from readings_1d", "views", |n| n > 0);
-        let engine = child_with(&stack, " clickhouse-server ");
+        let engine = stack.process(" clickhouse-server ");
         signal(engine, "STOP");
         let until = Instant::now() + OUTAGE;
         let mut archived = stack.number("select count(*) from readings");
@@ -50,7 +50,7 @@ fn the_archive_goes_on_while_clickhouse_is_away() {
         });
 
         // The engine dies outright: it is started again, and nothing is missing or double.
-        signal(child_with(&stack, " clickhouse-server "), "KILL");
+        signal(stack.process(" clickhouse-server "), "KILL");
         let due = produced.load(Ordering::Relaxed).cast_signed();
         stack.wait_number("select count(*) from readings", "the archive goes on", |n| n > due);
         stop.store(true, Ordering::Relaxed);
@@ -82,16 +82,4 @@ fn state_of(stack: &Stack, part: &str) -> String {
     let health: Value = serde_json::from_str(&health).unwrap();
     let state = health["parts"][part]["state"].as_str();
     state.unwrap_or("ok").to_owned()
-}
-
-/// The process of this stack whose command line holds `word`.
-fn child_with(stack: &Stack, word: &str) -> u32 {
-    for _ in 0..600 {
-        let found = stack.processes().into_iter().find(|(_, line)| line.contains(word));
-        if let Some((pid, _)) = found {
-            return pid;
-        }
-        std::thread::sleep(Duration::from_millis(100));
-    }
-    panic!("no process {word} of {}", stack.data().display())
 }

@@ -67,6 +67,20 @@ impl Stack {
         all.filter(|(_, line)| line.contains(&data)).collect()
     }
 
+    /// The engine of this stack whose command line holds `word`, not its guard; waited for.
+    pub(crate) fn process(&self, word: &str) -> u32 {
+        let until = Instant::now() + SOON;
+        loop {
+            let engine = |line: &str| line.contains(word) && !line.contains(" guard ");
+            let found = self.processes().into_iter().find(|(_, line)| engine(line));
+            if let Some((pid, _)) = found {
+                return pid;
+            }
+            assert!(Instant::now() < until, "no process {word} of {}", self.data().display());
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
     /// One of the endpoints.
     pub(crate) fn endpoint(&self, key: &str) -> &str {
         self.endpoints[key].as_str().unwrap_or_else(|| panic!("endpoint {key} in {}", self.endpoints))

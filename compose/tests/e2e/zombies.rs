@@ -1,0 +1,302 @@
+//! Several `stillwell ingest` processes in one group, killed, frozen, thawed as zombies, added and sent away, with
+//! broker crashes and aborted transactions under them: each record archived once, whole, and provably so.
+
+use std::fs::File;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use rdkafka::ClientConfig;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+use serde_json::Value;
+
+use crate::producer::{Producer, reading};
+use crate::stack::{Stack, signal};
+
+/// Rounds, unless `STILLWELL_TEST_ROUNDS` says otherwise.
+const ROUNDS: u64 = 50;
+
+/// Writers at the most.
+const WRITERS_MAX: usize = 3;
+
+/// A frozen member is missed after 6 s; thawed later than that, it is a zombie.
+const FROZEN_FOR: Duration = Duration::from_secs(9);
+
+/// Values of records in transactions, apart from all others.
+const TRANSACTIONAL: u64 = 1_000_000_000;
+
+/// What is done to the writers in one round.
+#[derive(Clone, Copy, Debug)]
+enum Blow {
+    Kill,
+    Freeze,
+    Blink,
+    Add,
+    SendAway,
+    CrashBroker,
+}
+
+const BLOWS: [Blow; 10] = [
+    Blow::Kill,
+    Blow::Kill,
+    Blow::Kill,
+    Blow::Freeze,
+    Blow::Freeze,
+    Blow::Blink,
+    Blow::Add,
+    Blow::Add,
+    Blow::SendAway,
+    Blow::CrashBroker,
+];
+
+/// What was produced: committed values, poison, and transactional values that were committed.
+#[derive(Default)]
+struct Produced {
+    values: AtomicU64,
+    poison: AtomicU64,
+    committed: AtomicU64,
+    committed_sum: AtomicU64,
+}
+
+#[test]
+fn writers_that_die_and_come_back_as_zombies_archive_each_record_once() {
+    let seed = std::env::var("STILLWELL_SEED").map_or(7, |seed| seed.parse().unwrap());
+    let rounds = std::env::var("STILLWELL_TEST_ROUNDS").map_or(ROUNDS, |rounds| rounds.parse().unwrap());
+    eprintln!("replay with STILLWELL_SEED={seed}");
+    let stack = Stack::start(&["--stages", "query"]);
+    let mut random = StdRng::seed_from_u64(seed);
+    let (stop, produced) = (AtomicBool::new(false), Produced::default());
+    let mut writers = Writers::new(&stack);
+    std::thread::scope(|scope| {
+        let _ends = Ends(&stop);
+        let load = scope.spawn(|| produce(&stack, &stop, &produced));
+        let transactions = scope.spawn(|| produce_in_transactions(&stack, &stop, &produced));
+        writers.add();
+        for round in 0..rounds {
+            let blow = BLOWS[random.random_range(0..BLOWS.len())];
+            writers.strike(blow, &mut random);
+            if round % 10 == 9 {
+                let before = stack.number("select count(*) from records");
+                stack.wait_number("select count(*) from records", "the archive goes on", |n| n > before);
+            }
+            // The moment between two blows is what is varied.
+            std::thread::sleep(Duration::from_millis(random.random_range(200..2500)));
+        }
+        writers.thaw(Duration::ZERO);
+        stop.store(true, Ordering::Relaxed);
+        load.join().unwrap();
+        transactions.join().unwrap();
+    });
+    writers.add();
+    check(&stack, &produced);
+    eprintln!("{rounds} rounds: {}", writers.summary());
+}
+
+/// Asks what a reader asks, then lets the archive be verified.
+fn check(stack: &Stack, produced: &Produced) {
+    let of = |n: &AtomicU64| n.load(Ordering::Relaxed).cast_signed();
+    let (values, poison) = (of(&produced.values), of(&produced.poison));
+    let (committed, committed_sum) = (of(&produced.committed), of(&produced.committed_sum));
+    stack.wait_number("select count(*) from records", "all archived", |n| n >= values + poison + committed);
+    let per_sensor =
+        "select count(*), count(distinct value), cast(sum(value) as bigint) from readings where sensor = ";
+    let sum = values * (values - 1) / 2;
+    assert_eq!(stack.rows(&format!("{per_sensor}'plain'")), [[values, values, sum].map(Value::from)]);
+    let sum = committed_sum + committed * TRANSACTIONAL.cast_signed();
+    assert_eq!(
+        stack.rows(&format!("{per_sensor}'transactional'")),
+        [[committed, committed, sum].map(Value::from)]
+    );
+    let records =
+        "select count(*), count(distinct partition || '-' || \"offset\"), count(error) from records";
+    let all = values + poison + committed;
+    assert_eq!(stack.rows(records), [[all, all, poison].map(Value::from)]);
+    let key = stack.data().join("keys/archive.pub.pem");
+    let verified = stack.run(&["verify", "--json", "--public-key", key.to_str().unwrap()]);
+    let report = String::from_utf8_lossy(&verified.stdout).into_owned();
+    assert!(verified.status.success(), "{report}");
+    let report: Value = serde_json::from_str(&report).unwrap();
+    let total = |of: &str| {
+        report["lanes"].as_array().unwrap().iter().filter_map(|lane| lane[of].as_i64()).sum::<i64>()
+    };
+    assert_eq!(
+        [total("records"), total("readings"), total("undecodable")],
+        [all, values + committed, poison]
+    );
+}
+
+/// Some 2,000 readings a second over eight machines, every hundredth record poison.
+fn produce(stack: &Stack, stop: &AtomicBool, produced: &Produced) {
+    let producer = Producer::new(stack.endpoint("kafka"));
+    while !stop.load(Ordering::Relaxed) {
+        for _ in 0..40 {
+            let n = produced.values.fetch_add(1, Ordering::Relaxed);
+            let machine = format!("press-{:02}", n % 8);
+            producer.send(&machine, reading(&machine, "plain", n).as_bytes());
+            if n.is_multiple_of(100) {
+                producer.send(&machine, b"{\"machine\":\"press");
+                produced.poison.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        // Pacing.
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    producer.flush();
+}
+
+/// Transactions of ten readings, every third aborted: the log has markers and records that nobody is given.
+fn produce_in_transactions(stack: &Stack, stop: &AtomicBool, produced: &Produced) {
+    let producer: BaseProducer = ClientConfig::new()
+        .set("bootstrap.servers", stack.endpoint("kafka"))
+        .set("transactional.id", "zombies")
+        .set("transaction.timeout.ms", "60000")
+        .set("message.timeout.ms", "60000")
+        .set("reconnect.backoff.max.ms", "500")
+        .create()
+        .unwrap();
+    let wait = Duration::from_secs(60);
+    producer.init_transactions(wait).unwrap();
+    for transaction in 0u64.. {
+        if stop.load(Ordering::Relaxed) {
+            return;
+        }
+        producer.begin_transaction().unwrap();
+        let values: Vec<u64> = (transaction * 10..transaction * 10 + 10).collect();
+        for n in &values {
+            let value = reading("lathe-01", "transactional", TRANSACTIONAL + n);
+            let key = format!("lathe-{}", n % 8);
+            producer.send(BaseRecord::to("readings").key(&key).payload(&value)).unwrap();
+        }
+        if transaction % 3 == 2 {
+            producer.abort_transaction(wait).unwrap();
+        } else {
+            commit(&producer, wait);
+            produced.committed.fetch_add(10, Ordering::Relaxed);
+            produced.committed_sum.fetch_add(values.iter().sum(), Ordering::Relaxed);
+        }
+        // Pacing.
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Commits, however often the broker has to be asked.
+fn commit(producer: &BaseProducer, wait: Duration) {
+    use rdkafka::error::KafkaError;
+    for _ in 0..20 {
+        match producer.commit_transaction(wait) {
+            Ok(()) => return,
+            Err(KafkaError::Transaction(error)) if error.is_retriable() => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+    panic!("the transaction is not committed");
+}
+
+/// The processes that write.
+struct Writers<'a> {
+    stack: &'a Stack,
+    running: Vec<Child>,
+    frozen: Vec<(Child, Instant)>,
+    started: usize,
+    blows: std::collections::BTreeMap<String, u64>,
+}
+
+impl<'a> Writers<'a> {
+    fn new(stack: &'a Stack) -> Self {
+        Self { stack, running: Vec::new(), frozen: Vec::new(), started: 0, blows: Default::default() }
+    }
+
+    fn add(&mut self) {
+        self.started += 1;
+        let log = File::create(self.log(self.started)).unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_stillwell"))
+            .args(["ingest", "--log", "info", "--data"])
+            .arg(self.stack.data())
+            .env("STILLWELL_INGEST_FLUSH_INTERVAL_MS", "300")
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        self.running.push(child);
+    }
+
+    fn log(&self, n: usize) -> std::path::PathBuf {
+        self.stack.data().join(format!("logs/writer-{n}.log"))
+    }
+
+    fn strike(&mut self, blow: Blow, random: &mut StdRng) {
+        self.thaw(FROZEN_FOR);
+        *self.blows.entry(format!("{blow:?}")).or_default() += 1;
+        let victim = random.random_range(0..self.running.len());
+        match blow {
+            Blow::Kill => kill(self.running.swap_remove(victim)),
+            Blow::Freeze => {
+                let child = self.running.swap_remove(victim);
+                signal(child.id(), "STOP");
+                self.frozen.push((child, Instant::now()));
+            }
+            Blow::Blink => {
+                let pid = self.running[victim].id();
+                signal(pid, "STOP");
+                std::thread::sleep(Duration::from_millis(random.random_range(50..1500)));
+                signal(pid, "CONT");
+            }
+            Blow::Add => {
+                if self.running.len() + self.frozen.len() < WRITERS_MAX {
+                    self.add();
+                }
+            }
+            Blow::SendAway => {
+                let mut child = self.running.swap_remove(victim);
+                signal(child.id(), "TERM");
+                let status = child.wait().unwrap();
+                assert!(status.success(), "a writer that is sent away ends in order: {status}");
+            }
+            Blow::CrashBroker => signal(self.stack.process("kafka.Kafka"), "KILL"),
+        }
+        if self.running.is_empty() {
+            self.add();
+        }
+    }
+
+    /// Lets those go on that were frozen for so long.
+    fn thaw(&mut self, frozen_for: Duration) {
+        let (thawed, frozen) =
+            self.frozen.drain(..).partition::<Vec<_>, _>(|(_, since)| since.elapsed() >= frozen_for);
+        self.frozen = frozen;
+        for (child, _) in thawed {
+            signal(child.id(), "CONT");
+            self.running.push(child);
+        }
+    }
+
+    fn summary(&self) -> String {
+        let logs = (1..=self.started).filter_map(|n| std::fs::read_to_string(self.log(n)).ok());
+        let fenced: usize = logs.map(|log| log.matches("fenced by another writer").count()).sum();
+        format!("{} writers, fenced {fenced} times, {:?}", self.started, self.blows)
+    }
+}
+
+impl Drop for Writers<'_> {
+    fn drop(&mut self) {
+        let frozen = self.frozen.drain(..).map(|(child, _)| child);
+        self.running.drain(..).chain(frozen).for_each(kill);
+    }
+}
+
+fn kill(mut child: Child) {
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
+/// Ends the load also where a check fails.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
