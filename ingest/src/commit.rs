@@ -152,7 +152,8 @@ impl Commit {
         }
     }
 
-    /// Both at once, each durable by itself.
+    /// Both at once, each durable by itself. Both are waited for, whatever becomes of one: a put still under way
+    /// could cut short what the next attempt has stored under the same name.
     async fn store_files(&self) -> Result<Event, StoreError> {
         let puts = (0..self.files.len()).map(|i| {
             let files = Arc::clone(&self.files);
@@ -160,8 +161,8 @@ impl Commit {
                 store.put(&files[i].file.path, &files[i].bytes)
             })
         });
-        futures::future::try_join_all(puts).await?;
-        Ok(Event::Stored)
+        let stored: Result<(), _> = futures::future::join_all(puts).await.into_iter().collect();
+        stored.map(|()| Event::Stored)
     }
 
     async fn create(&self) -> Result<Event, StoreError> {
