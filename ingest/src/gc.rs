@@ -1,8 +1,8 @@
 //! Collects data files that no entry names: what crashed and fenced writers left.
 //!
-//! It runs only after a commit of one's own and deletes only files written [`AGE_US`] or more before. A writer
-//! whose files are that old began before that commit, so it has lost the creation of its entry already or
-//! will lose it: no entry will ever name them.
+//! It runs only after a commit of one's own and deletes only files written [`AGE_US`] or more before that commit
+//! began, however long it took. A writer whose files are that old did not know of that commit when it wrote
+//! them, so it has lost the creation of its entry already or will lose it: no entry will ever name them.
 //!
 //! A file is named after the range of its commit, and so is every file that an entry names. A candidate needs
 //! to be held against the entries that start at its first offset only: the chain is streamed past a window of

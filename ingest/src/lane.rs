@@ -78,6 +78,7 @@ pub(crate) async fn run<D: DeadLetterSink>(
         open: None,
         waiting: None,
         flight: None,
+        launched_us: 0,
         sweeps,
     };
     writer.run(&mut lane).await
@@ -116,6 +117,8 @@ struct Writer<D> {
     /// Records that cannot be decoded for now; none are received meanwhile.
     waiting: Option<Waiting>,
     flight: Option<AbortOnDropHandle<Result<Outcome, IngestError>>>,
+    /// When the last flight began.
+    launched_us: i64,
     /// When what dead writers left is looked for.
     sweeps: Arc<Timetable>,
 }
@@ -223,6 +226,7 @@ impl<D: DeadLetterSink> Writer<D> {
                 display: self.display.clone(),
                 head: self.head.clone(),
             };
+            self.launched_us = self.shared.clock.now_us();
             self.flight = Some(AbortOnDropHandle::new(tokio::spawn(flight.run(open.batch))));
         }
     }
@@ -233,7 +237,8 @@ impl<D: DeadLetterSink> Writer<D> {
         match outcome {
             Outcome::Fenced => Some(LaneEnd::Restart),
             Outcome::Committed(head) => {
-                sweep::if_due(&self.shared, &self.sweeps, &self.id, &head);
+                let commit = sweep::Commit { launched_us: self.launched_us, head: &head };
+                sweep::if_due(&self.shared, &self.sweeps, &self.id, commit);
                 self.head = head;
                 self.show_waiting();
                 None

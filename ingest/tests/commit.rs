@@ -2,17 +2,18 @@
 
 mod support;
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use stillwell_ingest::commit::{Commit, Event, Outcome, State};
 use stillwell_ingest::manifest::{Chain, find_head};
 use stillwell_ingest::store::{ArchiveStore, Creation};
-use stillwell_ingest::workers::Threads;
+use stillwell_ingest::workers::{Threads, Workers};
 use stillwell_ingest::writer::{Batch, encode};
 use stillwell_schema::{Head, Offset, SignedEntry, paths};
 use stillwell_source::decode::decoder_for;
 use stillwell_source::settings::TopicSettings;
-use support::{AWAY, CRASH, MemoryStore, Op, QUICK, audit, chunk, key, lane_id};
+use support::{AWAY, ByHand, CRASH, MemoryStore, Op, QUICK, audit, chunk, key, lane_id};
 
 type Objects = std::collections::BTreeMap<String, Vec<u8>>;
 
@@ -24,13 +25,23 @@ fn prepare(
     first: i64,
     next: i64,
 ) -> (Commit, SignedEntry) {
+    prepare_by(Arc::new(Threads), store, writer, head, first..next)
+}
+
+fn prepare_by(
+    workers: Arc<dyn Workers>,
+    store: &Arc<MemoryStore>,
+    writer: &str,
+    head: &Head,
+    Range { start: first, end: next }: Range<i64>,
+) -> (Commit, SignedEntry) {
     let mut batch = Batch::new(lane_id(), Offset(first));
     batch.push(&mut *decoder_for(&TopicSettings::new("readings")), chunk(first, next)).unwrap();
     let mut encoded = encode(&batch, writer).unwrap();
     let entry = encoded.entry(head, writer, 1, &key()).unwrap();
     let files = std::mem::take(&mut encoded.files);
     let store = Arc::clone(store) as Arc<dyn ArchiveStore>;
-    (Commit::new(store, Arc::new(Threads), files, entry.clone(), QUICK), entry)
+    (Commit::new(store, workers, files, entry.clone(), QUICK), entry)
 }
 
 fn sound(store: &MemoryStore, next: i64) {
@@ -95,6 +106,25 @@ async fn whatever_passes_is_waited_out_and_the_commit_stands() {
         assert!(heard >= waits, "{name}: {heard}");
         sound(&store, 30);
     }
+}
+
+/// A put that is still under way when its twin has failed would write once more what the next attempt has stored,
+/// and might be cut short where the entry names it already.
+#[tokio::test(start_paused = true)]
+async fn no_file_is_put_again_while_it_is_being_put() {
+    let (store, workers) = (Arc::new(MemoryStore::default()), Arc::new(ByHand::default()));
+    store.fail(Op::Put, false, AWAY);
+    let (commit, entry) = prepare_by(Arc::clone(&workers) as _, &store, "a", &Head::genesis(), 0..30);
+    let running = tokio::spawn(commit.run(|_| ()));
+    workers.finish("a put that fails").await;
+    // Far longer than any wait between two attempts.
+    tokio::time::sleep(QUICK.most * 20).await;
+    assert_eq!(workers.waiting(), 1, "its twin is still under way");
+    for step in ["its twin", "a put", "the other put", "the creation"] {
+        workers.finish(step).await;
+    }
+    assert_eq!(running.await.unwrap().unwrap(), Outcome::Committed(entry.head()));
+    sound(&store, 30);
 }
 
 #[tokio::test]

@@ -1,5 +1,5 @@
-//! Lanes of the write side, from chunks to an archive that readers see, with writers that crash, race and
-//! lose their partition.
+//! Lanes of the write side, from chunks to an archive that readers see. What befalls several writers at once is
+//! the simulator's.
 
 mod support;
 
@@ -7,17 +7,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use rand::rngs::StdRng;
-use rand::{RngExt, SeedableRng};
 use stillwell_ingest::gc::{self, Scope};
 use stillwell_ingest::manifest::find_head;
 use stillwell_ingest::stage::Limits;
 use stillwell_ingest::store::{ArchiveStore, LocalStore};
-use stillwell_schema::{Head, Offset, paths};
+use stillwell_schema::{Clock, Head, Offset, paths};
 use stillwell_source::lane::{LaneEnd, Stage};
 use support::{
-    AWAY, LIMITS, LeapingClock, MemoryStore, Op, audit, chunk, expected, ingest, ingest_at, ingest_on, lane,
-    lane_id, see,
+    AWAY, ByHand, LIMITS, LeapingClock, MemoryStore, Op, SetClock, audit, chunk, expected, ingest, ingest_at,
+    ingest_by, ingest_on, lane, lane_id, see,
 };
 
 fn sound(store: &dyn ArchiveStore, next: i64) {
@@ -196,55 +194,35 @@ async fn what_a_dead_writer_left_is_collected_by_a_lane_that_lives_on() {
     assert_eq!(running.await.unwrap().unwrap(), LaneEnd::Done);
 }
 
-/// A writer's life: asks for the position, runs a lane from there, is revoked or fenced at some point, and
-/// starts over, until the log's end is durable.
-async fn live(store: Arc<MemoryStore>, name: String, seed: u64, end: i64) {
-    let mut random = StdRng::seed_from_u64(seed);
-    let (stage, ..) = ingest(&store, &name, Limits { file_bytes: 2_000, ..LIMITS });
-    loop {
-        let Ok(position) = stage.position(&lane_id()).await else { continue };
-        let start = position.map_or(0, |p| p.0);
-        if start >= end {
-            return;
-        }
-        let (lane, feed) = lane(start);
-        let stage = Arc::clone(&stage);
-        let running = tokio::spawn(async move { stage.run(lane).await });
-        let mut at = start;
-        while at < end {
-            let next = (at + random.random_range(1..40)).min(end);
-            if random.random_bool(0.05) {
-                feed.revoked.cancel();
-                break;
-            }
-            if feed.chunks.send(chunk(at, next)).await.is_err() {
-                break;
-            }
-            at = next;
-        }
-        drop(feed);
-        running.await.unwrap().unwrap();
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn racing_writers_on_a_failing_store_archive_each_offset_once() {
-    let seeds = match std::env::var("STILLWELL_SEED") {
-        Ok(seed) => seed.parse().map(|seed: u64| seed..seed + 1).unwrap(),
-        Err(_) => 0..6,
-    };
-    for seed in seeds {
-        eprintln!("replay with STILLWELL_SEED={seed}");
-        let store = Arc::new(MemoryStore::default());
-        store.set_chaos(Some(seed));
-        let writers =
-            (0..3).map(|i| tokio::spawn(live(Arc::clone(&store), format!("w{i}"), seed * 10 + i, 300)));
-        for writer in writers.collect::<Vec<_>>() {
-            writer.await.unwrap();
-        }
-        store.set_chaos(None);
-        sound(&*store, 300);
-    }
+/// A writer whose entry is created sleeps for hours before it learns so and sweeps; its successor has stored its
+/// files, long ago by then, and only now comes to create its entry.
+#[tokio::test(start_paused = true)]
+async fn a_writer_that_slept_collects_nothing_of_its_successor() {
+    let (store, workers) = (Arc::new(MemoryStore::default()), Arc::new(ByHand::default()));
+    let clock = Arc::new(SetClock::default());
+    let limits = Limits { file_bytes: 1, ..LIMITS };
+    let stage =
+        ingest_by(Arc::clone(&workers) as _, Arc::clone(&clock) as _, Arc::clone(&store) as _, limits);
+    let (lane, mut feed) = lane(0);
+    let running = tokio::spawn(async move { stage.run(lane).await });
+    workers.finish("the head").await;
+    feed.chunks.send(chunk(0, 20)).await.unwrap();
+    workers.finish("the decoding").await;
+    workers.finish("the encoding").await;
+    workers.finish("a file").await;
+    workers.finish("the other file").await;
+    let created = workers.until("the creation").await;
+    assert!(store.exists(&paths::entry(&lane_id(), 0)).unwrap());
+    let successors = "readings/records/3/20-30-x.parquet";
+    store.now_us.store(clock.now_us(), Ordering::Relaxed);
+    store.put(successors, b"stored, not named yet").unwrap();
+    clock.pass(gc::AGE_US * 3);
+    created();
+    assert_eq!(feed.durable.recv().await.unwrap().1, Offset(20));
+    workers.finish("the sweep").await;
+    assert!(store.exists(successors).unwrap());
+    drop(feed);
+    assert_eq!(running.await.unwrap().unwrap(), LaneEnd::Done);
 }
 
 #[tokio::test]

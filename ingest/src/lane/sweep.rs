@@ -8,14 +8,29 @@ use crate::gc::{self, Scope, Timetable};
 use crate::stage::Shared;
 use crate::workers::{Answer, JobKind};
 
-/// Collects what dead writers of `lane` left, if that is due; `head` is of a commit of our own, just made.
-pub(super) fn if_due<D>(shared: &Shared<D>, timetable: &Arc<Timetable>, lane: &TopicPartition, head: &Head) {
-    let now_us = shared.clock.now_us();
-    let Some(sweep) = timetable.begin(lane, now_us) else { return };
+/// A commit of our own that has landed.
+pub(super) struct Commit<'a> {
+    /// When it began.
+    pub(super) launched_us: i64,
+    /// The head after it.
+    pub(super) head: &'a Head,
+}
+
+/// Collects what dead writers of `lane` left, if that is due.
+pub(super) fn if_due<D>(
+    shared: &Shared<D>,
+    timetable: &Arc<Timetable>,
+    lane: &TopicPartition,
+    commit: Commit<'_>,
+) {
+    let Some(sweep) = timetable.begin(lane, shared.clock.now_us()) else { return };
+    // Not by the time of its landing: this process may have slept since its entry was created, while a
+    // successor that follows it has stored files and not come to its own creation yet.
+    let before_us = commit.launched_us - gc::AGE_US;
     let (store, timetable) = (Arc::clone(&shared.store), Arc::clone(timetable));
-    let (lane, head) = (lane.clone(), head.clone());
+    let (lane, head) = (lane.clone(), commit.head.clone());
     let job = move || -> Answer {
-        let scope = Scope { from: &sweep.from, head: &head, before_us: now_us - gc::AGE_US };
+        let scope = Scope { from: &sweep.from, head: &head, before_us };
         match gc::collect(&*store, &lane, scope) {
             Ok(files) => {
                 if files > 0 {

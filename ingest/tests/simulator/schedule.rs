@@ -12,6 +12,7 @@ use crate::log::Slot;
 use crate::process::Process;
 use crate::records::{draw_record, draw_slots};
 use crate::store::Store;
+use crate::workers::Fate;
 use crate::world::{Weather, World, lane_id};
 
 /// Troubles of a schedule.
@@ -63,34 +64,64 @@ impl Group {
         let place = world.below(self.processes.len() as u64) as usize;
         let partition = world.below(self.owners.len() as u64) as i32;
         match world.below(100) {
-            0..25 => self.append(partition),
-            25..45 => {
+            0..20 => self.append(partition),
+            20..36 => {
                 let to = world.below(self.processes.len() as u64) as usize;
                 self.give(partition, to).await;
             }
-            45..53 => self.kill(place),
-            53..62 => {
+            36..42 => self.kill(place),
+            42..54 => self.foretell(place),
+            54..60 => {
                 if let Some(process) = &self.processes[place] {
-                    let steps = world.below(12) as i64;
-                    world.note(format_args!("{} is to die in {steps} steps", process.life.name));
-                    process.life.die_after(steps);
+                    process.life.freeze(&world, world.below(200_000));
                 }
             }
-            62..74 => self.freeze(place),
-            74..84 => {
+            60..70 => self.usurp(partition, place).await,
+            70..80 => {
                 let weathers = [Weather::Fair, Weather::Fair, Weather::Gusty, Weather::Outage];
                 let weather = weathers[world.below(4) as usize];
                 world.note(format_args!("the weather is {weather:?}"));
                 *world.weather.lock().unwrap() = weather;
             }
-            84..94 if world.habits.leaps => {
-                let minutes = 20 + world.below(400) as i64;
-                world.note(format_args!("the clock leaps by {minutes} minutes"));
-                world.leap(minutes * 60_000_000);
-            }
-            94..100 if world.habits.losses => self.lose(partition),
+            80..90 if world.habits.leaps => self.leap(),
+            90..100 if world.habits.losses => self.lose(partition),
             _ => self.append(partition),
         }
+    }
+
+    /// A process is to die or to freeze at one of its next steps.
+    fn foretell(&self, place: usize) {
+        let Some(process) = &self.processes[place] else { return };
+        let fate = match self.world.chance(60) {
+            true => Fate::Dies,
+            false => Fate::Freezes { ms: self.world.below(200_000) },
+        };
+        let steps = self.world.below(24);
+        self.world.note(format_args!("{} is to meet {fate:?} in {steps} steps", process.life.name));
+        process.life.is_to_meet(Some((steps, fate)));
+    }
+
+    /// A partition's owner freezes amid its work, another goes on, and time passes before the first wakes.
+    async fn usurp(&mut self, partition: i32, heir: usize) {
+        let world = Arc::clone(&self.world);
+        let owner = self.owners[partition as usize].and_then(|place| self.processes[place].clone());
+        let Some(owner) = owner else { return };
+        let fate = Fate::Freezes { ms: 2_000 + world.below(60_000) };
+        owner.life.is_to_meet(Some((world.below(24), fate)));
+        self.append(partition);
+        sleep(Duration::from_millis(world.below(3_000))).await;
+        self.give(partition, heir).await;
+        self.append(partition);
+        if world.habits.leaps {
+            sleep(Duration::from_millis(world.below(3_000))).await;
+            self.leap();
+        }
+    }
+
+    fn leap(&self) {
+        let minutes = 20 + self.world.below(400) as i64;
+        self.world.note(format_args!("the clock leaps by {minutes} minutes"));
+        self.world.leap(minutes * 60_000_000);
     }
 
     fn start(&mut self, place: usize) {
@@ -123,20 +154,6 @@ impl Group {
                 self.start(place);
             }
         }
-    }
-
-    /// A process stands still for a while, and knows nothing of it.
-    fn freeze(&self, place: usize) {
-        let Some(process) = &self.processes[place] else { return };
-        self.world.note(format_args!("{} freezes", process.life.name));
-        self.world.counts.add("freezes", 1);
-        process.life.freeze(true);
-        let (world, process) = (Arc::clone(&self.world), Arc::clone(process));
-        tokio::spawn(async move {
-            sleep(Duration::from_millis(world.below(200_000))).await;
-            process.life.freeze(false);
-            world.note(format_args!("{} goes on", process.life.name));
-        });
     }
 
     /// Retention takes what is old, read or not.
@@ -179,8 +196,8 @@ impl Group {
         *world.weather.lock().unwrap() = Weather::Calm;
         for place in 0..self.processes.len() {
             if let Some(process) = &self.processes[place] {
-                process.life.freeze(false);
-                process.life.die_after(-1);
+                process.life.thaw();
+                process.life.is_to_meet(None);
             }
         }
         self.bury();

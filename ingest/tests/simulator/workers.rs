@@ -2,8 +2,9 @@
 //!
 //! A job lives on when its process dies: a store call that is on its way may take effect long after.
 
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use stillwell_ingest::workers::{Answer, Job, JobKind, Workers};
 use tokio::sync::Notify;
@@ -18,14 +19,24 @@ pub(crate) enum Pending {
     Done(Answer),
 }
 
+/// What may befall a process at any of its steps.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Fate {
+    Dies,
+    /// It stands still for a while, and knows nothing of it.
+    Freezes {
+        ms: u64,
+    },
+}
+
 /// Whether a process lives and moves.
 pub(crate) struct Life {
     pub(crate) name: String,
     dead: AtomicBool,
     frozen: AtomicBool,
     thawed: Notify,
-    /// Steps until it dies; negative where that is not set.
-    steps: AtomicI64,
+    /// What befalls it, after how many steps.
+    fate: Mutex<Option<(u64, Fate)>>,
     tasks: Mutex<Vec<AbortHandle>>,
 }
 
@@ -36,7 +47,7 @@ impl Life {
             dead: AtomicBool::new(false),
             frozen: AtomicBool::new(false),
             thawed: Notify::new(),
-            steps: AtomicI64::new(-1),
+            fate: Mutex::default(),
             tasks: Mutex::default(),
         }
     }
@@ -49,14 +60,26 @@ impl Life {
         self.frozen.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn freeze(&self, frozen: bool) {
-        self.frozen.store(frozen, Ordering::Relaxed);
+    pub(crate) fn freeze(self: &Arc<Self>, world: &Arc<World>, ms: u64) {
+        world.note(format_args!("{} freezes", self.name));
+        world.counts.add("freezes", 1);
+        self.frozen.store(true, Ordering::Relaxed);
+        let (world, life) = (Arc::clone(world), Arc::clone(self));
+        tokio::spawn(async move {
+            sleep(Duration::from_millis(ms)).await;
+            world.note(format_args!("{} goes on", life.name));
+            life.thaw();
+        });
+    }
+
+    pub(crate) fn thaw(&self) {
+        self.frozen.store(false, Ordering::Relaxed);
         self.thawed.notify_waiters();
     }
 
-    /// It dies at its `steps`th step from now.
-    pub(crate) fn die_after(&self, steps: i64) {
-        self.steps.store(steps, Ordering::Relaxed);
+    /// `fate` befalls it at its `steps`th step from now.
+    pub(crate) fn is_to_meet(&self, fate: Option<(u64, Fate)>) {
+        *self.fate.lock().unwrap() = fate;
     }
 
     /// It is killed: nothing of it goes on but what has left it.
@@ -86,9 +109,13 @@ impl Life {
         }
     }
 
-    fn step(&self, world: &World) {
-        if self.steps.load(Ordering::Relaxed) >= 0 && self.steps.fetch_sub(1, Ordering::Relaxed) == 0 {
-            self.die(world);
+    fn step(self: &Arc<Self>, world: &Arc<World>) {
+        let mut next = self.fate.lock().unwrap();
+        match next.take() {
+            None => {}
+            Some((0, Fate::Dies)) => self.die(world),
+            Some((0, Fate::Freezes { ms })) => self.freeze(world, ms),
+            Some((steps, fate)) => *next = Some((steps - 1, fate)),
         }
     }
 }

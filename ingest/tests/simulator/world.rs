@@ -61,9 +61,9 @@ impl Habits {
             markers: pick(dice, &[0, 10, 40]),
             repeats: pick(dice, &[0, 10, 40]),
             leaps: dice.random_bool(0.6),
-            losses: dice.random_bool(0.4),
+            losses: dice.random_bool(0.5),
             limits: Limits {
-                flush_interval: Duration::from_millis(u64::from(pick(dice, &[0, 1_000, 10_000, 30_000]))),
+                flush_interval: Duration::from_millis(u64::from(pick(dice, &[0, 1_000, 1_000, 10_000]))),
                 file_bytes: pick(dice, &[1_000, 2_000, 4_000]) as usize,
                 memory_bytes: pick(dice, &[20_000, 1 << 20]) as usize,
                 retry: Retry::default(),

@@ -11,13 +11,13 @@ use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
 use ed25519_dalek::SigningKey;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use rand::SeedableRng;
 use rand::rngs::StdRng;
-use rand::{RngExt, SeedableRng};
 use stillwell_ingest::manifest::Chain;
 use stillwell_ingest::stage::{Ingest, Limits, Shared};
 use stillwell_ingest::store::{ArchiveStore, Creation, Listed, StoreError};
 use stillwell_ingest::verify::{LaneReport, Level, verify_lane};
-use stillwell_ingest::workers::Threads;
+use stillwell_ingest::workers::{Answer, Job, JobKind, Threads, Workers};
 use stillwell_ingest::{DeadLetterError, DeadLetterSink, Retry};
 use stillwell_schema::health::Board;
 use stillwell_schema::{Clock, Gap, GapReason, Offset, TopicPartition};
@@ -61,8 +61,6 @@ pub(crate) struct MemoryStore {
     /// The store's clock.
     pub(crate) now_us: AtomicI64,
     pub(crate) faults: Mutex<VecDeque<Fault>>,
-    /// Fails one operation in five, before or after the fact.
-    chaos: Mutex<Option<StdRng>>,
 }
 
 impl MemoryStore {
@@ -70,18 +68,10 @@ impl MemoryStore {
         self.faults.lock().unwrap().push_back(Fault { op, after, kind });
     }
 
-    pub(crate) fn set_chaos(&self, seed: Option<u64>) {
-        *self.chaos.lock().unwrap() = seed.map(StdRng::seed_from_u64);
-    }
-
     fn fault(&self, op: Op) -> Option<Fault> {
         let mut faults = self.faults.lock().unwrap();
-        if let Some(at) = faults.iter().position(|fault| fault.op == op) {
-            return faults.remove(at);
-        }
-        let mut chaos = self.chaos.lock().unwrap();
-        let random = chaos.as_mut()?;
-        random.random_bool(0.2).then(|| Fault { op, after: random.random_bool(0.5), kind: AWAY })
+        let at = faults.iter().position(|fault| fault.op == op)?;
+        faults.remove(at)
     }
 
     fn run<T>(
@@ -191,6 +181,55 @@ impl Clock for LeapingClock {
     }
 }
 
+/// A clock that stands still but when told.
+#[derive(Default)]
+pub(crate) struct SetClock(AtomicI64);
+
+impl SetClock {
+    pub(crate) fn pass(&self, us: i64) {
+        self.0.fetch_add(us, Ordering::Relaxed);
+    }
+}
+
+impl Clock for SetClock {
+    fn now_us(&self) -> i64 {
+        1_795_000_000_000_000 + self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Keeps jobs until the test does them, the oldest first.
+#[derive(Default)]
+pub(crate) struct ByHand(Mutex<VecDeque<Job>>);
+
+impl Workers for ByHand {
+    fn take(&self, _: JobKind, job: Job) {
+        self.0.lock().unwrap().push_back(job);
+    }
+}
+
+impl ByHand {
+    pub(crate) fn waiting(&self) -> usize {
+        self.0.lock().unwrap().len()
+    }
+
+    /// Waits for the next job, `what`, does it and gives its answer.
+    pub(crate) async fn finish(&self, what: &str) {
+        let answer = self.until(what).await;
+        answer();
+    }
+
+    /// Waits, on a paused clock, for the next job, `what`, and does it; the answer is for the test to give.
+    pub(crate) async fn until(&self, what: &str) -> Answer {
+        for _ in 0..1_000 {
+            if let Some(job) = self.0.lock().unwrap().pop_front() {
+                return job();
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        panic!("no job, expected {what}");
+    }
+}
+
 pub(crate) fn lane_id() -> TopicPartition {
     TopicPartition::new("readings", 3)
 }
@@ -231,20 +270,40 @@ pub(crate) fn ingest_at(
     limits: Limits,
 ) -> (Arc<Ingest<Kept>>, Kept, Board) {
     let (kept, board) = (Kept::default(), Board::default());
+    let stage = stage(Arc::new(Threads), clock, store, (writer, limits), (kept.clone(), board.clone()));
+    (stage, kept, board)
+}
+
+pub(crate) fn ingest_by(
+    workers: Arc<dyn Workers>,
+    clock: Arc<dyn Clock>,
+    store: Arc<dyn ArchiveStore>,
+    limits: Limits,
+) -> Arc<Ingest<Kept>> {
+    stage(workers, clock, store, ("a", limits), (Kept::default(), Board::default()))
+}
+
+fn stage(
+    workers: Arc<dyn Workers>,
+    clock: Arc<dyn Clock>,
+    store: Arc<dyn ArchiveStore>,
+    (writer, limits): (&str, Limits),
+    (dead_letters, board): (Kept, Board),
+) -> Arc<Ingest<Kept>> {
     let topic = TopicSettings::new("readings");
     let ingest = Ingest::new(Shared {
         store,
-        workers: Arc::new(Threads),
+        workers,
         key: key(),
         writer: writer.into(),
         clock,
         random: Mutex::new(StdRng::seed_from_u64(writer.bytes().fold(0, |seed, b| seed << 8 | u64::from(b)))),
-        board: board.clone(),
+        board,
         topics: [(topic.name.clone(), topic)].into(),
-        dead_letters: kept.clone(),
+        dead_letters,
         limits,
     });
-    (Arc::new(ingest), kept, board)
+    Arc::new(ingest)
 }
 
 /// The consumer's side of a lane.
