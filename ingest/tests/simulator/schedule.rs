@@ -76,8 +76,8 @@ impl Group {
                     process.life.freeze(&world, world.below(200_000));
                 }
             }
-            60..70 => self.usurp(partition, place).await,
-            70..80 => {
+            60..72 => self.usurp(partition, place).await,
+            72..80 => {
                 let weathers = [Weather::Fair, Weather::Fair, Weather::Gusty, Weather::Outage];
                 let weather = weathers[world.below(4) as usize];
                 world.note(format_args!("the weather is {weather:?}"));
@@ -101,7 +101,8 @@ impl Group {
         process.life.is_to_meet(Some((steps, fate)));
     }
 
-    /// A partition's owner freezes amid its work, another goes on, and time passes before the first wakes.
+    /// A partition's owner freezes amid its work, another goes on, perhaps to freeze amid its own, and time passes
+    /// before the first wakes.
     async fn usurp(&mut self, partition: i32, heir: usize) {
         let world = Arc::clone(&self.world);
         let owner = self.owners[partition as usize].and_then(|place| self.processes[place].clone());
@@ -110,16 +111,20 @@ impl Group {
         owner.life.is_to_meet(Some((world.below(24), fate)));
         self.append(partition);
         sleep(Duration::from_millis(world.below(3_000))).await;
+        if let Some(heir) = self.processes[heir].as_ref().filter(|_| world.chance(50)) {
+            let fate = Fate::Freezes { ms: 30_000 + world.below(120_000) };
+            heir.life.is_to_meet(Some((world.below(32), fate)));
+        }
         self.give(partition, heir).await;
         self.append(partition);
         if world.habits.leaps {
-            sleep(Duration::from_millis(world.below(3_000))).await;
+            sleep(Duration::from_millis(world.below(12_000))).await;
             self.leap();
         }
     }
 
     fn leap(&self) {
-        let minutes = 20 + self.world.below(400) as i64;
+        let minutes = 40 + self.world.below(500) as i64;
         self.world.note(format_args!("the clock leaps by {minutes} minutes"));
         self.world.leap(minutes * 60_000_000);
     }

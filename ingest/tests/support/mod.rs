@@ -171,13 +171,13 @@ impl Clock for FixedClock {
     }
 }
 
-/// A clock that goes on by half an hour at each look.
+/// A clock that goes on by a quarter of an hour at each look.
 #[derive(Default)]
 pub(crate) struct LeapingClock(AtomicI64);
 
 impl Clock for LeapingClock {
     fn now_us(&self) -> i64 {
-        1_795_000_000_000_000 + self.0.fetch_add(1_800_000_000, Ordering::Relaxed)
+        1_795_000_000_000_000 + self.0.fetch_add(900_000_000, Ordering::Relaxed)
     }
 }
 
