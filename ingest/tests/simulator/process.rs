@@ -14,7 +14,7 @@ use stillwell_schema::{Clock, Offset, TopicPartition};
 use stillwell_source::chunk::RecordRef;
 use stillwell_source::dead_letters::{KafkaError, Waiting};
 use stillwell_source::decode::DecodeError;
-use stillwell_source::settings::{TimeUnit, TopicSettings};
+use stillwell_source::settings::TopicSettings;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
@@ -56,11 +56,7 @@ impl Process {
     pub(crate) fn start(world: &Arc<World>, store: &Arc<Store>, name: String) -> Arc<Self> {
         world.note(format_args!("{name} starts"));
         let life = Arc::new(Life::new(name.clone()));
-        let topic = TopicSettings {
-            name: TOPIC.to_owned(),
-            time_unit: TimeUnit::Millis,
-            dead_letters: format!("{TOPIC}.dlq"),
-        };
+        let topic = TopicSettings::new(TOPIC);
         let stage = Ingest::new(Shared {
             store: Arc::clone(store) as Arc<dyn ArchiveStore>,
             workers: Arc::new(Simulated { world: Arc::clone(world), life: Arc::clone(&life) }),
