@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
 use stillwell_ingest::IngestError;
+use stillwell_ingest::evidence::EvidenceError;
 use stillwell_ingest::manifest::ManifestError;
 use stillwell_schema::Offset;
 use stillwell_source::chunk::RecordChunk;
@@ -195,9 +196,12 @@ async fn deliver(
 fn judge(process: &Process, error: &IngestError) {
     process.world.note(format_args!("{}: {error}", process.life.name));
     let passes = match error {
-        // A head that another writer set while this one looked its start up.
+        IngestError::Store(_)
+        | IngestError::Manifest(ManifestError::Store(_))
+        | IngestError::Evidence(EvidenceError::Store(_)) => true,
+        // The archive was empty, so that the lane was to start at the log's low end; meanwhile a zombie that knew
+        // a lower one has begun it.
         IngestError::Ahead { .. } => true,
-        IngestError::Store(_) | IngestError::Manifest(ManifestError::Store(_)) => true,
         _ => false,
     };
     if !passes {

@@ -29,6 +29,9 @@ use crate::world::{TOPIC, World};
 /// How long the consumer waits for a lane that was taken away.
 const RELEASED_WITHIN: Duration = Duration::from_secs(10);
 
+/// A stopping process is killed after that.
+const STOPPED_WITHIN: Duration = Duration::from_secs(35);
+
 pub(crate) struct Process {
     pub(crate) world: Arc<World>,
     pub(crate) life: Arc<Life>,
@@ -113,15 +116,17 @@ impl Process {
         }
     }
 
-    /// Ends in order: what was received is made durable.
-    pub(crate) async fn stop(&self) {
+    /// Ends in order: what was received is made durable. False where a lane did not end in time.
+    pub(crate) async fn stop(&self) -> bool {
+        self.world.note(format_args!("{} is to stop", self.life.name));
+        self.world.counts.add("orderly stops", 1);
         let lanes = std::mem::take(&mut *self.lanes.lock().unwrap());
-        for (partition, held) in lanes {
-            held.signals.stop.cancel();
-            if timeout(Duration::from_secs(60), held.task).await.is_err() {
-                self.world.fail(format!("{} does not stop lane {partition}", self.life.name));
-            }
+        lanes.values().for_each(|held| held.signals.stop.cancel());
+        let mut all = true;
+        for held in lanes.into_values() {
+            all &= timeout(STOPPED_WITHIN, held.task).await.is_ok();
         }
+        all
     }
 }
 

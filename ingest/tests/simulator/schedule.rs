@@ -69,8 +69,9 @@ impl Group {
                 let to = world.below(self.processes.len() as u64) as usize;
                 self.give(partition, to).await;
             }
-            36..42 => self.kill(place),
-            42..54 => self.foretell(place),
+            36..41 => self.kill(place),
+            41..45 => self.stop(place).await,
+            45..54 => self.foretell(place),
             54..60 => {
                 if let Some(process) = &self.processes[place] {
                     process.life.freeze(&world, world.below(200_000));
@@ -143,6 +144,15 @@ impl Group {
 
     fn kill(&mut self, place: usize) {
         if let Some(process) = &self.processes[place] {
+            process.life.die(&self.world);
+            self.bury();
+        }
+    }
+
+    /// A process is to end in order; what its supervisor has no patience for is cut off.
+    async fn stop(&mut self, place: usize) {
+        if let Some(process) = &self.processes[place] {
+            process.stop().await;
             process.life.die(&self.world);
             self.bury();
         }
@@ -233,7 +243,9 @@ impl Group {
             }
         }
         for process in &living {
-            process.stop().await;
+            if !process.stop().await {
+                world.fail(format!("{} does not stop", process.life.name));
+            }
         }
         self.collect();
     }
