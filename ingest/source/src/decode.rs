@@ -10,7 +10,12 @@ use crate::columns::ReadingColumns;
 use crate::series::SeriesTable;
 use crate::settings::TopicSettings;
 
+pub use mapped::Origin;
+
+pub mod arrow;
 pub mod json;
+pub mod line;
+pub mod mapped;
 pub mod switch;
 
 /// A wire format. One decoder serves one lane from its start to its end, every record once and in order, so it
@@ -38,6 +43,22 @@ pub trait Decoder: Send + Sync {
         table: &mut SeriesTable,
         out: &mut ReadingColumns,
     ) -> Result<(), DecodeFault>;
+
+    /// Decodes a record as [`Decoder::decode`] does, and says of each reading where its fields came from, for
+    /// people. A format whose records say it themselves says nothing.
+    ///
+    /// # Errors
+    /// As [`Decoder::decode`]; then `origins` is empty.
+    fn explain(
+        &mut self,
+        record: &RecordRef<'_>,
+        table: &mut SeriesTable,
+        out: &mut ReadingColumns,
+        origins: &mut Vec<Origin>,
+    ) -> Result<(), DecodeFault> {
+        origins.clear();
+        self.decode(record, 0, table, out)
+    }
 
     /// What follows is decoded into another table, which knows none of the codes given so far.
     fn new_table(&mut self);

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::mapping::Mapping;
+
 /// Kafka as the stages see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KafkaSettings {
@@ -62,13 +64,15 @@ pub struct FormatSettings {
     pub format: Format,
     /// The unit of integer times.
     pub time_unit: TimeUnit,
+    /// What of a record is a reading, where its shape is not the format's own.
+    pub mapping: Option<Mapping>,
 }
 
 impl FormatSettings {
     /// A format with its defaults.
     #[must_use]
     pub fn of(format: Format) -> Self {
-        Self { format, time_unit: format.time_unit() }
+        Self { format, time_unit: format.time_unit(), mapping: None }
     }
 }
 

@@ -11,24 +11,28 @@
 //! the keys and spacing of the one before, and [`names`] expects the series that followed the last one the
 //! time before; both are compared byte for byte, and where they do not fit, [`object`] reads the general way.
 
-use super::{DecodeError, DecodeFault, Decoder};
+use super::{DecodeError, DecodeFault, Decoder, Origin};
 use crate::chunk::RecordRef;
 use crate::columns::ReadingColumns;
 use crate::series::SeriesTable;
 use crate::settings::TimeUnit;
 
 use cursor::{Cursor, error};
+pub use foreign::ForeignJson;
 use names::Names;
 use object::Fields;
 use template::Template;
 
 mod batch;
 mod cursor;
+mod explain;
+mod foreign;
 mod names;
 mod number;
 mod object;
 mod template;
-mod time;
+pub(super) mod time;
+mod tree;
 
 #[cfg(test)]
 mod tests;
@@ -162,6 +166,27 @@ impl Decoder for JsonDecoder {
             out.truncate(before);
         }
         Ok(parsed?)
+    }
+
+    fn explain(
+        &mut self,
+        record: &RecordRef<'_>,
+        table: &mut SeriesTable,
+        out: &mut ReadingColumns,
+        origins: &mut Vec<Origin>,
+    ) -> Result<(), DecodeFault> {
+        origins.clear();
+        let before = out.len();
+        self.decode(record, 0, table, out)?;
+        for row in before..out.len() {
+            origins.push(explain::origin(
+                record.bytes(),
+                table.series(out.series[row]),
+                table,
+                out.index[row],
+            )?);
+        }
+        Ok(())
     }
 
     fn new_table(&mut self) {

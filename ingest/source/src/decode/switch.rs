@@ -3,10 +3,13 @@
 //! A record that names another format than its topic's is read with that format's defaults: the topic's mapping
 //! and unit of time were made for the topic's own. Decoders are made when their first record comes.
 
-use super::json::JsonDecoder;
-use super::{DecodeError, DecodeFault, Decoder};
+use super::arrow::ArrowDecoder;
+use super::json::{ForeignJson, JsonDecoder};
+use super::line::LineDecoder;
+use super::{DecodeError, DecodeFault, Decoder, Origin};
 use crate::chunk::RecordRef;
 use crate::columns::ReadingColumns;
+use crate::mapping::Mapping;
 use crate::series::SeriesTable;
 use crate::settings::{Format, FormatSettings, TopicSettings};
 
@@ -72,6 +75,20 @@ impl Decoder for Switch {
         }
     }
 
+    fn explain(
+        &mut self,
+        record: &RecordRef<'_>,
+        table: &mut SeriesTable,
+        out: &mut ReadingColumns,
+        origins: &mut Vec<Origin>,
+    ) -> Result<(), DecodeFault> {
+        let format = named(record)?.unwrap_or(self.topic.format);
+        match &mut self.json {
+            Some(json) if format == Format::Json => json.explain(record, table, out, origins),
+            _ => self.other(format).explain(record, table, out, origins),
+        }
+    }
+
     fn new_table(&mut self) {
         if let Some(json) = &mut self.json {
             json.new_table();
@@ -83,13 +100,18 @@ impl Decoder for Switch {
 }
 
 fn is_native_json(settings: &FormatSettings) -> bool {
-    settings.format == Format::Json
+    settings.format == Format::Json && settings.mapping.is_none()
 }
 
 /// A new decoder.
 fn open(settings: &FormatSettings) -> Box<dyn Decoder> {
-    match settings.format {
-        Format::Json => Box::new(JsonDecoder::new(settings.time_unit)),
+    let FormatSettings { format, time_unit, .. } = *settings;
+    let mapping = || settings.mapping.clone().unwrap_or_else(|| Mapping::default_of(format));
+    match format {
+        Format::Json if is_native_json(settings) => Box::new(JsonDecoder::new(time_unit)),
+        Format::Json => Box::new(ForeignJson::new(mapping(), time_unit)),
+        Format::Line => Box::new(LineDecoder::new(mapping(), time_unit)),
+        Format::Arrow => Box::new(ArrowDecoder::new(mapping(), time_unit)),
         format => Box::new(Unread(format)),
     }
 }

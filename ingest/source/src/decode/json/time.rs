@@ -9,7 +9,7 @@ const MIN_US: i64 = -9_214_560_000_000_000;
 const MAX_US: i64 = 9_214_646_400_000_000;
 
 /// An epoch in `unit`; none beyond the years 1678 to 2262.
-pub(super) fn from_epoch(epoch: i64, unit: TimeUnit) -> Option<i64> {
+pub(in crate::decode) fn from_epoch(epoch: i64, unit: TimeUnit) -> Option<i64> {
     let us = match unit {
         TimeUnit::Seconds => epoch.checked_mul(1_000_000)?,
         TimeUnit::Millis => epoch.checked_mul(1000)?,
@@ -20,7 +20,7 @@ pub(super) fn from_epoch(epoch: i64, unit: TimeUnit) -> Option<i64> {
 }
 
 /// RFC 3339, with any offset; digits beyond the microsecond are cut off.
-pub(super) fn from_text(text: &str) -> Option<i64> {
+pub(in crate::decode) fn from_text(text: &str) -> Option<i64> {
     let us = DateTime::parse_from_rfc3339(text).ok()?.timestamp_micros();
     (MIN_US..MAX_US).contains(&us).then_some(us)
 }

@@ -1,0 +1,495 @@
+//! Readings out of foreign records: walks a record's tree as its topic's [`Mapping`] says.
+//!
+//! A format brings the tree ([`Tree`]), borrowed from the record's bytes where it can be; the walk is the same
+//! for all. Architecture invariant: what a record may become is bounded here ([`sink`]), whatever its format.
+
+use std::borrow::Cow;
+use std::fmt::Write;
+
+use super::DecodeError;
+use super::json::time;
+use crate::chunk::RecordRef;
+use crate::mapping::path::{Path, Piece, Root, Step};
+use crate::mapping::{Mapping, Measures, Names, Source};
+use crate::settings::TimeUnit;
+
+pub(super) mod scalar;
+pub(super) mod sink;
+
+pub(super) use scalar::Scalar;
+pub use sink::{NAME_BYTES_MAX, Origin, READINGS_MAX, TEXT_BYTES_MAX};
+pub(super) use sink::{Row, Sink};
+
+/// A foreign record as a tree.
+pub(super) trait Tree {
+    /// A place in it.
+    type Node: Copy + PartialEq;
+    /// The whole, or the row where the record has many.
+    fn root(&self) -> Self::Node;
+    /// The member of that name; none where there is no such, or it is no object.
+    fn member(&self, node: Self::Node, name: &str) -> Result<Option<Self::Node>, DecodeError>;
+    /// The n-th element of a list.
+    fn item(&self, node: Self::Node, i: usize) -> Option<Self::Node>;
+    /// Calls `each` with every member of an object and its name, or every element of a list and its number.
+    fn children(
+        &self,
+        node: Self::Node,
+        each: &mut dyn FnMut(&str, Self::Node) -> Result<(), DecodeError>,
+    ) -> Result<(), DecodeError>;
+    /// Whether it is a list.
+    fn is_list(&self, node: Self::Node) -> bool;
+    /// What stands there.
+    fn scalar(&self, node: Self::Node) -> Result<Scalar<'_>, DecodeError>;
+    /// Its byte in the record's value, as near as can be told.
+    fn at(&self, node: Self::Node) -> usize;
+    /// Where it is, for people, after its path.
+    fn place(&self, node: Self::Node) -> String {
+        format!("byte {}", self.at(node))
+    }
+}
+
+/// What a walk needs besides the tree, kept over records for its memory.
+#[derive(Debug, Default)]
+pub(super) struct Scratch {
+    names: [String; 4],
+    key: String,
+}
+
+/// Appends the readings that `mapping` finds in `tree`.
+pub(super) fn apply<T: Tree>(
+    mapping: &Mapping,
+    unit: TimeUnit,
+    tree: &T,
+    record: &RecordRef<'_>,
+    scratch: &mut Scratch,
+    sink: &mut Sink<'_>,
+) -> Result<(), DecodeError> {
+    let (rows, keys, used) = (Vec::new(), Vec::new(), Vec::new());
+    let mut walk = Walk { mapping, unit, tree, record, scratch, sink, rows, keys, used };
+    let root = tree.root();
+    match &mapping.each {
+        Some(each) => walk.each(root, &each.steps),
+        None if tree.is_list(root) => walk.each(root, &[Step::All]),
+        None => walk.row(),
+    }
+}
+
+struct Walk<'w, 's, T: Tree> {
+    mapping: &'w Mapping,
+    unit: TimeUnit,
+    tree: &'w T,
+    record: &'w RecordRef<'w>,
+    scratch: &'w mut Scratch,
+    sink: &'w mut Sink<'s>,
+    /// The rows that are being iterated, the innermost last, and their keys.
+    rows: Vec<T::Node>,
+    keys: Vec<String>,
+    /// What `*` leaves out in the row at hand.
+    used: Vec<T::Node>,
+}
+
+/// What a path leads to.
+enum Found<'t, N> {
+    Node(N),
+    Text(Cow<'t, str>),
+    KafkaTime(i64),
+}
+
+impl<'w, T: Tree> Walk<'w, '_, T> {
+    /// Iterates what `steps` lead to from `node`.
+    fn each(&mut self, node: T::Node, steps: &[Step]) -> Result<(), DecodeError> {
+        let Some((step, rest)) = steps.split_first() else { return self.row() };
+        let tree = self.tree;
+        match step {
+            Step::Member(name) => match tree.member(node, name)? {
+                Some(node) => self.each(node, rest),
+                // A record without this list has no rows.
+                None => Ok(()),
+            },
+            Step::Item(i) => tree.item(node, *i).map_or(Ok(()), |node| self.each(node, rest)),
+            Step::All => tree.children(node, &mut |key, child| {
+                self.rows.push(child);
+                self.keys.push(key.to_owned());
+                let done = self.each(child, rest);
+                self.rows.pop();
+                self.keys.pop();
+                done
+            }),
+        }
+    }
+
+    /// The readings of one row.
+    fn row(&mut self) -> Result<(), DecodeError> {
+        let mapping = self.mapping;
+        let row = self.rows.last().copied().unwrap_or_else(|| self.tree.root());
+        self.sink.begin(self.tree.at(row))?;
+        let mut machine = std::mem::take(&mut self.scratch.names[0]);
+        let named = self.name(&mapping.machine, "machine", "", &mut machine);
+        self.scratch.names[0] = machine;
+        if !named? {
+            return Err(missing("machine", &mapping.machine, self.tree.at(row)));
+        }
+        let time_us = self.time(row)?;
+        let quality = self.quality()?;
+        match &mapping.measures {
+            Measures::One { names, value, text } => self.one(row, names, value, text, time_us, quality),
+            Measures::Many(values) => {
+                for (path, names) in values {
+                    self.values(row, path, names, time_us, quality)?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn one(
+        &mut self,
+        row: T::Node,
+        names: &Names,
+        value: &[Path],
+        text: &[Path],
+        time_us: i64,
+        quality: u32,
+    ) -> Result<(), DecodeError> {
+        let tree = self.tree;
+        let value = self.first(value)?;
+        let text = self.first(text)?;
+        if value.is_none() && text.is_none() {
+            return Err(DecodeError::new("missing_field", tree.at(row), "neither value nor text is there"));
+        }
+        let mut reading = Row { time_us, value: None, text: None, quality };
+        if let Some((path, node)) = value {
+            self.origin("value", path, Some(node));
+            measure(tree, path, node, &mut reading)?;
+        }
+        if let Some((path, node)) = text {
+            self.origin("text", path, Some(node));
+            let scalar = tree.scalar(node)?;
+            if !matches!(scalar, Scalar::Null) {
+                reading.text = Some(scalar.into_text().ok_or_else(|| {
+                    DecodeError::new("bad_value", tree.at(node), format!("{path} is no text"))
+                })?);
+            }
+        }
+        self.push(row, names, "", reading)
+    }
+
+    /// The readings of one entry of `values`.
+    fn values(
+        &mut self,
+        row: T::Node,
+        path: &Path,
+        names: &Names,
+        time_us: i64,
+        quality: u32,
+    ) -> Result<(), DecodeError> {
+        let tree = self.tree;
+        let reading = Row { time_us, value: None, text: None, quality };
+        if path.wildcards() == 0 {
+            let Some(Found::Node(node)) = self.find(path)? else { return self.sink.skip() };
+            if matches!(tree.scalar(node)?, Scalar::Null) {
+                return self.sink.skip();
+            }
+            let name = path.name().unwrap_or_default();
+            return self.value(row, path, node, names, &name, reading);
+        }
+        let all = Path { root: path.root.clone(), steps: path.steps[..path.steps.len() - 1].to_vec() };
+        let Some(Found::Node(list)) = self.find(&all)? else { return Ok(()) };
+        self.mark_used()?;
+        tree.children(list, &mut |key, child| {
+            let is_value = !self.used.contains(&child)
+                && !matches!(tree.scalar(child)?, Scalar::Null | Scalar::Other(_));
+            if !is_value {
+                return self.sink.skip();
+            }
+            let mut name = std::mem::take(&mut self.scratch.key);
+            name.clear();
+            name.push_str(key);
+            let read = self.value(row, path, child, names, &name, reading.clone());
+            self.scratch.key = name;
+            read
+        })
+    }
+
+    /// The places that other keys of the mapping read, which `*` leaves out.
+    fn mark_used(&mut self) -> Result<(), DecodeError> {
+        let mapping = self.mapping;
+        self.used.clear();
+        let mut names = vec![&mapping.machine];
+        let mut paths: Vec<&Path> = mapping.time.iter().chain(&mapping.quality).collect();
+        if let Measures::Many(values) = &mapping.measures {
+            paths.extend(values.iter().map(|(path, _)| path));
+            names.extend(values.iter().flat_map(|(_, names)| [&names.sensor, &names.kind, &names.unit]));
+        }
+        paths.extend(names.into_iter().flatten().flatten().filter_map(|piece| match piece {
+            Piece::Path(path) => Some(path),
+            Piece::Text(_) => None,
+        }));
+        for path in paths {
+            let reads = matches!(path.root, Root::Record | Root::Row(_)) && path.wildcards() == 0;
+            if let Some(Found::Node(node)) = if reads { self.find(path)? } else { None } {
+                self.used.push(node);
+            }
+        }
+        Ok(())
+    }
+
+    fn value(
+        &mut self,
+        row: T::Node,
+        path: &Path,
+        node: T::Node,
+        names: &Names,
+        name: &str,
+        mut reading: Row<'w>,
+    ) -> Result<(), DecodeError> {
+        self.origin("value", path, Some(node));
+        measure(self.tree, path, node, &mut reading)?;
+        self.push(row, names, name, reading)
+    }
+
+    /// Names the reading and lets it go.
+    fn push(&mut self, row: T::Node, names: &Names, name: &str, reading: Row<'_>) -> Result<(), DecodeError> {
+        let mut texts = std::mem::take(&mut self.scratch.names);
+        let [machine, sensor, kind, unit] = &mut texts;
+        let pushed = (|| {
+            if !self.name(&names.sensor, "sensor", name, sensor)? {
+                return Err(missing("sensor", &names.sensor, self.tree.at(row)));
+            }
+            let has_kind = self.name(&names.kind, "kind", name, kind)?;
+            let has_unit = self.name(&names.unit, "unit", name, unit)?;
+            let at = self.tree.at(row);
+            self.sink.push(
+                [Some(machine), Some(sensor), has_kind.then_some(kind), has_unit.then_some(unit)],
+                reading,
+                at,
+            )
+        })();
+        self.scratch.names = texts;
+        pushed
+    }
+
+    /// Writes a name to `out`; false where nothing that it can be made of is there.
+    fn name(
+        &mut self,
+        source: &Source,
+        field: &'static str,
+        name: &str,
+        out: &mut String,
+    ) -> Result<bool, DecodeError> {
+        'forms: for pieces in source {
+            out.clear();
+            for piece in pieces {
+                match piece {
+                    Piece::Text(text) => out.push_str(text),
+                    Piece::Path(path) if path.root == Root::Name => out.push_str(name),
+                    Piece::Path(path) => {
+                        if !self.text(path, out)? {
+                            continue 'forms;
+                        }
+                    }
+                }
+            }
+            if !out.is_empty() {
+                self.name_origin(field, pieces, name);
+                return Ok(true);
+            }
+        }
+        out.clear();
+        self.sink.forget(field);
+        Ok(false)
+    }
+
+    /// Appends the text that `path` leads to; false where it leads nowhere.
+    fn text(&self, path: &Path, out: &mut String) -> Result<bool, DecodeError> {
+        let tree = self.tree;
+        match self.find(path)? {
+            None => Ok(false),
+            Some(Found::Text(text)) => {
+                out.push_str(&text);
+                Ok(true)
+            }
+            Some(Found::KafkaTime(ms)) => {
+                // Writing to a String never fails.
+                let _ = write!(out, "{ms}");
+                Ok(true)
+            }
+            Some(Found::Node(node)) => match tree.scalar(node)? {
+                Scalar::Null => Ok(false),
+                Scalar::Text(text) => {
+                    out.push_str(&text);
+                    Ok(true)
+                }
+                scalar => {
+                    let text = scalar.into_text().ok_or_else(|| {
+                        DecodeError::new("bad_name", tree.at(node), format!("{path} is no text or number"))
+                    })?;
+                    out.push_str(&text);
+                    Ok(true)
+                }
+            },
+        }
+    }
+
+    fn time(&mut self, row: T::Node) -> Result<i64, DecodeError> {
+        let mapping = self.mapping;
+        for path in &mapping.time {
+            let found = self.find(path)?;
+            let (scalar, node) = match found {
+                None => continue,
+                Some(Found::Node(node)) => (self.tree.scalar(node)?, Some(node)),
+                Some(Found::Text(text)) => (Scalar::Text(text), None),
+                Some(Found::KafkaTime(ms)) => match time::from_epoch(ms, TimeUnit::Millis) {
+                    Some(us) => (Scalar::Time(us), None),
+                    None => continue,
+                },
+            };
+            if matches!(scalar, Scalar::Null) {
+                continue;
+            }
+            let time_us = scalar.time_us(self.unit).ok_or_else(|| {
+                let at = self.tree.at(node.unwrap_or(row));
+                let message = format!(
+                    "{path} is no time: neither a timestamp nor RFC 3339 nor an epoch from 1678 to 2262"
+                );
+                DecodeError::new("bad_time", at, message)
+            })?;
+            self.origin("time", path, node);
+            return Ok(time_us);
+        }
+        let tried: Vec<String> = mapping.time.iter().map(ToString::to_string).collect();
+        let message = format!("time is missing; mapping.time is {}", tried.join(", then "));
+        Err(DecodeError::new("missing_field", self.tree.at(row), message))
+    }
+
+    fn quality(&mut self) -> Result<u32, DecodeError> {
+        let mapping = self.mapping;
+        for path in &mapping.quality {
+            let (scalar, node) = match self.find(path)? {
+                Some(Found::Node(node)) => (self.tree.scalar(node)?, Some(node)),
+                Some(Found::Text(text)) => (Scalar::Text(text), None),
+                _ => continue,
+            };
+            if matches!(scalar, Scalar::Null) {
+                continue;
+            }
+            let quality = scalar.quality(&mapping.quality_codes).ok_or_else(|| {
+                let message = format!(
+                    "{path} is no quality that is known; name it in mapping.quality_codes with its OPC UA status code"
+                );
+                DecodeError::new("bad_quality", node.map_or(0, |node| self.tree.at(node)), message)
+            })?;
+            self.origin("quality", path, node);
+            return Ok(quality);
+        }
+        Ok(0)
+    }
+
+    /// The first of `paths` that leads to a node, null or not.
+    fn first<'p>(&self, paths: &'p [Path]) -> Result<Option<(&'p Path, T::Node)>, DecodeError> {
+        for path in paths {
+            if let Some(Found::Node(node)) = self.find(path)? {
+                return Ok(Some((path, node)));
+            }
+        }
+        Ok(None)
+    }
+
+    fn find(&self, path: &Path) -> Result<Option<Found<'_, T::Node>>, DecodeError> {
+        let mut node = match &path.root {
+            Root::Record => self.tree.root(),
+            Root::Row(up) => match self.rows.len().checked_sub(up + 1) {
+                Some(row) => self.rows[row],
+                None => self.tree.root(),
+            },
+            Root::Key => return Ok(self.keys.last().map(|key| Found::Text(Cow::Borrowed(key)))),
+            Root::Name => return Ok(None),
+            Root::KafkaKey => {
+                return Ok(self.record.key.map(|key| Found::Text(String::from_utf8_lossy(key))));
+            }
+            Root::KafkaTimestamp => {
+                let ms = self.record.timestamp_ms;
+                return Ok((ms >= 0).then_some(Found::KafkaTime(ms)));
+            }
+            Root::KafkaHeader(wanted) => {
+                let header = self.record.headers().find(|(name, _)| name == wanted);
+                let value = header.and_then(|(_, value)| value);
+                return Ok(value.map(|value| Found::Text(String::from_utf8_lossy(value))));
+            }
+        };
+        for step in &path.steps {
+            let next = match step {
+                Step::Member(name) => self.tree.member(node, name)?,
+                Step::Item(i) => self.tree.item(node, *i),
+                Step::All => None,
+            };
+            match next {
+                Some(next) => node = next,
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(Found::Node(node)))
+    }
+
+    fn origin(&mut self, field: &'static str, path: &Path, node: Option<T::Node>) {
+        let tree = self.tree;
+        self.sink.origin(field, || match node {
+            Some(node) => format!("{path} ({})", tree.place(node)),
+            None => path.to_string(),
+        });
+    }
+
+    fn name_origin(&mut self, field: &'static str, pieces: &[Piece], name: &str) {
+        if !self.sink.is_traced() {
+            return;
+        }
+        let shown: Vec<String> = pieces
+            .iter()
+            .map(|piece| match piece {
+                Piece::Text(text) => format!("{text:?}"),
+                Piece::Path(path) if path.root == Root::Name => format!("$name = {name:?}"),
+                Piece::Path(path) => match self.find(path) {
+                    Ok(Some(Found::Node(node))) => format!("{path} ({})", self.tree.place(node)),
+                    _ => path.to_string(),
+                },
+            })
+            .collect();
+        self.sink.origin(field, || shown.join(" + "));
+    }
+}
+
+/// Reads the value that stands at `node` into `reading`.
+fn measure<'t, T: Tree>(
+    tree: &'t T,
+    path: &Path,
+    node: T::Node,
+    reading: &mut Row<'t>,
+) -> Result<(), DecodeError> {
+    match tree.scalar(node)? {
+        Scalar::Null => {}
+        Scalar::Text(text) => reading.text = Some(text),
+        scalar => match scalar.value() {
+            Some(value) if value.is_finite() => reading.value = Some(value),
+            Some(_) => reading.quality |= stillwell_schema::quality::BAD,
+            None => {
+                let message = format!("{path} is no number, true, false or text, but {}", scalar.what());
+                return Err(DecodeError::new("bad_value", tree.at(node), message));
+            }
+        },
+    }
+    Ok(())
+}
+
+fn missing(field: &str, source: &Source, at: usize) -> DecodeError {
+    let form = |pieces: &Vec<Piece>| {
+        let piece = |piece: &Piece| match piece {
+            Piece::Text(text) => text.clone(),
+            Piece::Path(path) if pieces.len() == 1 => path.to_string(),
+            Piece::Path(path) => format!("{{{path}}}"),
+        };
+        pieces.iter().map(piece).collect::<String>()
+    };
+    let tried: Vec<String> = source.iter().map(form).collect();
+    let message = format!("{field} is missing or empty; mapping.{field} is {}", tried.join(", then "));
+    DecodeError::new("missing_field", at, message)
+}
