@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::ask::{self, Format};
 use crate::config::{Config, DOCUMENTED, Query};
+use crate::decode::{self, DecodeArgs};
 use crate::endpoints::Endpoints;
 use crate::engines::clickhouse::server::ServerArgs;
 use crate::engines::fetch::{Sources, cache_folder};
@@ -83,6 +84,8 @@ enum Command {
     Status(AskedArgs),
     #[command(flatten)]
     Evidence(evidence::Command),
+    /// Show what a topic's format and mapping make of a record's bytes
+    Decode(DecodeArgs),
     /// Print every setting with its default
     Config,
     /// Fetch the local engines into the cache, such as before a machine is cut off from the registries
@@ -184,6 +187,7 @@ impl Cli {
                 let base = base_of(&args.asked, &config)?;
                 return ask::print_sql(&base, &args.statement, args.format);
             }
+            Command::Decode(args) => return decode::run(args, &config),
             Command::Status(args) => return ask::print_status(&base_of(args, &config)?),
             _ => {}
         }
@@ -232,6 +236,7 @@ async fn execute(command: Command, config: Config) -> anyhow::Result<()> {
         Command::Sql(_)
         | Command::Status(_)
         | Command::Evidence(_)
+        | Command::Decode(_)
         | Command::Config
         | Command::Completions { .. }
         | Command::ClickhouseServer(_)

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
+use stillwell_source::mapping::MappingSettings;
 
 /// The default config, documented. It parses to [`Config::default`].
 pub const DOCUMENTED: &str = include_str!("config/default.toml");
@@ -110,6 +111,9 @@ pub struct Topic {
     pub time_unit: String,
     /// Where its undecodable records go; `<name>.dlq` where empty.
     pub dead_letters: String,
+    /// What of a foreign record is a reading ([`stillwell_source::mapping`]).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mapping: Option<MappingSettings>,
 }
 
 impl Default for Topic {
@@ -120,6 +124,7 @@ impl Default for Topic {
             format: "json".into(),
             time_unit: String::new(),
             dead_letters: String::new(),
+            mapping: None,
         }
     }
 }
@@ -352,6 +357,9 @@ impl Config {
         let names: BTreeSet<&str> = self.topic.iter().map(|topic| topic.name.as_str()).collect();
         if names.is_empty() || names.contains("") || names.len() < self.topic.len() {
             bail!("there must be at least one [[topic]], each with a name of its own");
+        }
+        for topic in &self.topic {
+            crate::stages::topic(topic)?;
         }
         Ok(())
     }

@@ -17,6 +17,7 @@ use stillwell_schema::health::{Board, State};
 use stillwell_schema::{Clock, SystemClock};
 use stillwell_source::consumer::{self, ConsumerError};
 use stillwell_source::decode::{Decoder, decoder_for};
+use stillwell_source::mapping::Mapping;
 use stillwell_source::settings::{Format, FormatSettings, KafkaSettings, TimeUnit, TopicSettings};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -107,6 +108,8 @@ pub fn topic(topic: &Topic) -> anyhow::Result<TopicSettings> {
         settings.time_unit = TimeUnit::named(time_unit)
             .with_context(|| format!("[[topic]] {name}: time_unit {time_unit:?} is none of s, ms, us, ns"))?;
     }
+    let mapping = topic.mapping.as_ref().map(|mapping| Mapping::parse(mapping, format)).transpose();
+    settings.mapping = mapping.with_context(|| format!("[[topic]] {name}"))?;
     Ok(TopicSettings { name: name.clone(), format: settings, dead_letters: topic.dead_letters() })
 }
 

@@ -11,11 +11,13 @@ use crate::series::SeriesTable;
 use crate::settings::TopicSettings;
 
 pub use mapped::Origin;
+pub use remedy::remedy;
 
 pub mod arrow;
 pub mod json;
 pub mod line;
 pub mod mapped;
+mod remedy;
 pub mod switch;
 
 /// A wire format. One decoder serves one lane from its start to its end, every record once and in order, so it
@@ -153,4 +155,53 @@ pub fn decode_chunk(
 #[must_use]
 pub fn decoder_for(topic: &TopicSettings) -> Box<dyn Decoder> {
     Box::new(switch::Switch::new(topic))
+}
+
+#[cfg(test)]
+mod tests {
+    use stillwell_schema::{Gap, GapReason, Offset, TopicPartition};
+
+    use super::*;
+
+    /// Reads nothing, refuses `bad`, and waits at `away` until `is_back`.
+    struct Picky {
+        is_back: bool,
+    }
+
+    impl Decoder for Picky {
+        fn decode(
+            &mut self,
+            record: &RecordRef<'_>,
+            _: u32,
+            _: &mut SeriesTable,
+            _: &mut ReadingColumns,
+        ) -> Result<(), DecodeFault> {
+            match record.bytes() {
+                b"bad" => Err(DecodeError::new("syntax", 0, "bad").into()),
+                b"away" if !self.is_back => Err(TransientError("the registry is away".into()).into()),
+                _ => Ok(()),
+            }
+        }
+
+        fn new_table(&mut self) {}
+    }
+
+    #[test]
+    fn a_chunk_that_stalls_goes_on_where_it_stopped() {
+        let mut chunk = RecordChunk::new(TopicPartition::new("t", 0), Offset(0));
+        for (offset, value) in ["good", "bad", "away", "bad"].into_iter().enumerate() {
+            chunk.push(Offset(offset as i64), 0, None, Some(value.as_bytes()), []);
+        }
+        chunk.push_gap(Gap { first: Offset(4), next: Offset(6), reason: GapReason::NotDelivered });
+        let (mut picky, mut table) = (Picky { is_back: false }, SeriesTable::default());
+        let stalled = decode_chunk(&mut picky, &chunk, &mut table).unwrap_err();
+        assert_eq!((stalled.at, stalled.decoded.failures.len()), (2, 1));
+        assert_eq!(stalled.to_string(), "the registry is away");
+        let rest = chunk.split_off(stalled.at);
+        assert_eq!(decode_chunk(&mut picky, &rest, &mut table).unwrap_err().at, 0);
+        picky.is_back = true;
+        let decoded = decode_chunk(&mut picky, &rest, &mut table).unwrap();
+        assert_eq!(decoded.failures.iter().map(|(i, _)| *i).collect::<Vec<_>>(), [1]);
+        assert_eq!((chunk.range().next, rest.range().next), (Offset(2), Offset(6)));
+    }
 }

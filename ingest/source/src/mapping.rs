@@ -360,7 +360,7 @@ mod tests {
     #[test]
     fn the_defaults_are_right() {
         for format in Format::ALL {
-            Mapping::default_of(format);
+            let _ = Mapping::default_of(format);
         }
     }
 

@@ -122,7 +122,7 @@ fn from_float(epoch: f64, unit: TimeUnit) -> Option<i64> {
         // Beyond 2^53 a float's nanoseconds are no more than some 200 ns off.
         TimeUnit::Nanos => epoch / 1e3,
     };
-    if us.abs() > 1024.0 * WHOLE_MAX {
+    if !us.is_finite() || us.abs() > 1024.0 * WHOLE_MAX {
         return None;
     }
     time::from_epoch(us.round() as i64, TimeUnit::Micros)
