@@ -9,6 +9,8 @@ use stillwell_schema::health::{Board, State};
 use tokio_util::sync::CancellationToken;
 
 use crate::ask::{self, Format};
+use stillwell_schema::ArchiveUrl;
+
 use crate::config::{Config, DOCUMENTED, Query};
 use crate::decode::{self, DecodeArgs};
 use crate::endpoints::Endpoints;
@@ -352,7 +354,7 @@ fn complete(args: &StageArgs, config: &mut Config, which: Stages) -> anyhow::Res
             if open_clickhouse {
                 config.clickhouse.set_url(&running.clickhouse);
             }
-            use_archive(config, running.archive);
+            use_archive(config, &running.archive);
         }
         Err(error) if open_kafka || open_clickhouse => {
             return Err(error)
@@ -366,9 +368,9 @@ fn complete(args: &StageArgs, config: &mut Config, which: Stages) -> anyhow::Res
 
 /// Two writers of one group with two archives would tear one topic apart: a running stack's is used, unless
 /// the config names one.
-fn use_archive(config: &mut Config, running: PathBuf) {
-    if config.ingest.archive.as_os_str().is_empty() {
-        config.ingest.archive = running;
+fn use_archive(config: &mut Config, running: &ArchiveUrl) {
+    if config.ingest.archive.is_empty() {
+        config.ingest.archive = running.to_string();
     }
 }
 
@@ -410,13 +412,13 @@ mod tests {
             pg: None,
             kafka: "k:1".to_owned(),
             clickhouse: "http://u:p@c:2".to_owned(),
-            archive: "/elsewhere".into(),
+            archive: "/elsewhere".parse().unwrap(),
             pid: std::process::id(),
         };
         running.write(folder.path()).unwrap();
         let mut config = Config::default();
         complete(&stage_args(folder.path(), &[]), &mut config, Stages::ALL).unwrap();
         assert_eq!((&*config.kafka.brokers, &*config.clickhouse.user), ("k:1", "u"));
-        assert_eq!(config.ingest.archive, PathBuf::from("/elsewhere"));
+        assert_eq!(config.ingest.archive, "/elsewhere");
     }
 }

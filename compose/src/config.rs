@@ -3,7 +3,7 @@
 //! Every key has a default; `stillwell config` prints them all with what they mean ([`DOCUMENTED`]). Unknown
 //! keys are refused. `STILLWELL_<SECTION>_<KEY>` overrides a key, as in `STILLWELL_QUERY_HTTP`; for `[kafka]`,
 //! `STILLWELL_KAFKA_SASL_PASSWORD` is the property `sasl.password`. The environment's unknown keys are refused
-//! too. Topics are lists, which the file alone can give.
+//! too. `STILLWELL_ARCHIVE_STORE_REGION` is the option `region` of `[archive_store]`. Topics are lists, which the file alone can give.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -13,12 +13,17 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 use stillwell_source::mapping::MappingSettings;
+use stillwell_schema::ArchiveUrl;
 
 /// The default config, documented. It parses to [`Config::default`].
 pub const DOCUMENTED: &str = include_str!("config/default.toml");
 
 /// Names of the environment that are no keys.
 const OTHER_NAMES: &[&str] = &["STILLWELL_CONFIG", "STILLWELL_CACHE", "STILLWELL_SEED"];
+
+mod archive_store;
+
+pub use archive_store::ArchiveStore;
 
 /// Everything that can be set.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -30,6 +35,8 @@ pub struct Config {
     pub topic: Vec<Topic>,
     /// The write side.
     pub ingest: Ingest,
+    /// What the archive's object store needs to know.
+    pub archive_store: ArchiveStore,
     /// Where ClickHouse is.
     pub clickhouse: ClickHouse,
     /// The read side's writer.
@@ -48,6 +55,7 @@ impl Default for Config {
             kafka: Kafka::default(),
             topic: vec![Topic::default()],
             ingest: Ingest::default(),
+            archive_store: ArchiveStore::default(),
             clickhouse: ClickHouse::default(),
             aggregate: Aggregate::default(),
             scoring: Scoring::default(),
@@ -141,8 +149,9 @@ impl Topic {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Ingest {
-    /// The archive's folder; `archive` in the data folder where empty.
-    pub archive: PathBuf,
+    /// Where the archive lies: a folder, or `s3://bucket/prefix` (also `gs://`, `az://`); `archive` in the data
+    /// folder where empty.
+    pub archive: String,
     /// The key that signs entries; `keys/archive.pem` in the data folder where empty.
     pub key_file: PathBuf,
     /// Freshness: a batch is committed when its first record is this old.
@@ -158,7 +167,7 @@ pub struct Ingest {
 impl Default for Ingest {
     fn default() -> Self {
         Self {
-            archive: PathBuf::new(),
+            archive: String::new(),
             key_file: PathBuf::new(),
             flush_interval_ms: 5000,
             file_bytes_max: 64 << 20,
@@ -328,7 +337,10 @@ impl Config {
         let name = file.map_or_else(|| "the config".to_owned(), |path| path.display().to_string());
         let config: Self = toml::from_str(&text)
             .with_context(|| format!("{name} is not right; `stillwell config` prints every key"))?;
+        let env: Vec<_> = env.into_iter().collect();
+        let ambient = archive_store::ambient(&env);
         let mut config = config.with_environment(env)?;
+        config.archive_store.environment = ambient;
         let url = std::mem::take(&mut config.clickhouse.url);
         if !url.is_empty() {
             config.clickhouse.set_url(&url);
@@ -353,6 +365,9 @@ impl Config {
         let least = stillwell_models::train::ROWS_MIN;
         if self.scoring.enabled && self.scoring.commissioning_rows < least {
             bail!("[scoring] commissioning_rows must be at least {least}: fewer rows say nothing");
+        }
+        if !self.ingest.archive.is_empty() {
+            self.ingest.archive.parse::<ArchiveUrl>().context("[ingest] archive")?;
         }
         let names: BTreeSet<&str> = self.topic.iter().map(|topic| topic.name.as_str()).collect();
         if names.is_empty() || names.contains("") || names.len() < self.topic.len() {
@@ -391,6 +406,7 @@ fn override_key(whole: &mut toml::Table, name: &str, text: String) -> anyhow::Re
             override_property(keys, &key.replace('_', "."), text);
             return Ok(());
         }
+        None if section == "archive_store" => toml::Value::String(text),
         None => bail!("{name} in the environment names no key; `stillwell config` prints every key"),
     };
     keys.insert(key.to_owned(), value);
@@ -457,6 +473,44 @@ mod tests {
         assert_eq!(kafka, properties.map(|(key, value)| (key.to_owned(), value.to_owned())).into());
         assert_eq!((&*config.clickhouse.url, &*config.clickhouse.user), ("http://db:8123", "reader"));
         assert_eq!(config.query.http, "1.1.1.1:1");
+    }
+
+    #[test]
+    fn options_of_the_archives_store_come_from_file_and_environment() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("c.toml");
+        fs::write(&file, "[ingest]\narchive='s3://plant/a'\n[archive_store]\nregion='file'\nallow_http=true")
+            .unwrap();
+        let set = env(&[
+            ("STILLWELL_ARCHIVE_STORE_REGION", "env"),
+            ("STILLWELL_ARCHIVE_STORE_ENDPOINT", "http://127.0.0.1:1"),
+            ("AWS_SECRET_ACCESS_KEY", "hush"),
+            ("AZURE_STORAGE_ACCOUNT_KEY", "hush"),
+        ]);
+        let config = Config::load(Some(&file), set).unwrap();
+        assert!(!format!("{config:?}").contains("hush"));
+        let options = |config: &Config| {
+            let url = crate::stages::archive(config, Path::new("/data")).unwrap();
+            crate::stages::archive_options(config, &url)
+        };
+        let given_options = options(&config).unwrap();
+        let given = [("allow_http", "true"), ("endpoint", "http://127.0.0.1:1"), ("region", "env")];
+        assert_eq!(
+            given_options.config,
+            given.map(|(name, value)| (name.to_owned(), value.to_owned())).into()
+        );
+        assert_eq!(given_options.environment.into_keys().collect::<Vec<_>>(), ["AWS_SECRET_ACCESS_KEY"]);
+        for (text, part) in [
+            ("[ingest]\narchive='s4://plant'", "s4"),
+            ("[ingest]\narchive='s3://plant'\n[archive_store]\nregoin='x'", "regoin"),
+            ("[archive_store]\nregion='x'", "folder"),
+        ] {
+            fs::write(&file, text).unwrap();
+            let loaded = Config::load(Some(&file), env(&[]));
+            let error = loaded.and_then(|config| options(&config));
+            let error = format!("{:#}", error.unwrap_err());
+            assert!(error.contains(part), "{text}: {error}");
+        }
     }
 
     #[test]

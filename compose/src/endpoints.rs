@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
+use stillwell_schema::ArchiveUrl;
 
 use crate::engines::guard;
 
@@ -19,8 +20,8 @@ pub struct Endpoints {
     pub kafka: String,
     /// URL of ClickHouse, with user and password.
     pub clickhouse: String,
-    /// The archive's folder.
-    pub archive: PathBuf,
+    /// Where the archive lies.
+    pub archive: ArchiveUrl,
     /// The process that serves all this.
     pub pid: u32,
 }
@@ -81,7 +82,7 @@ mod tests {
             pg: None,
             kafka: "127.0.0.1:29092".to_owned(),
             clickhouse: "http://user:password@127.0.0.1:8123".to_owned(),
-            archive: PathBuf::from("/a"),
+            archive: "/a".parse().unwrap(),
             pid,
         }
     }

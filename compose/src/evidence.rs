@@ -14,11 +14,11 @@ use indicatif::{ProgressBar, ProgressStyle};
 use rand::rngs::SysRng;
 use stillwell_ingest::keys::{self, rotation};
 use stillwell_ingest::proof::{self, Proof, Sought};
-use stillwell_ingest::store::{ArchiveStore, LocalStore};
+use stillwell_ingest::store::{self, ArchiveStore};
 use stillwell_ingest::verify::{self, Level, Options};
 use stillwell_ingest::{evidence, keys::public_path};
-use stillwell_schema::Offset;
 use stillwell_schema::checkpoint::SignedCheckpoint;
+use stillwell_schema::{ArchiveUrl, Offset, StoreOptions};
 
 use crate::config::Config;
 use crate::endpoints::Endpoints;
@@ -67,9 +67,9 @@ pub enum Command {
 /// Which archive.
 #[derive(Args, Clone, Debug)]
 pub struct ArchiveArgs {
-    /// The archive's folder; without it, the config's or that of the data folder
-    #[arg(long, value_name = "DIR")]
-    archive: Option<PathBuf>,
+    /// The archive's folder or bucket (s3://bucket/prefix); without it, the config's or that of the data folder
+    #[arg(long, value_name = "DIR|URL")]
+    archive: Option<ArchiveUrl>,
     /// Data folder of the stack whose archive and key are meant
     #[arg(long, default_value = "stillwell-data", value_name = "DIR")]
     data: PathBuf,
@@ -190,19 +190,30 @@ pub fn run(command: Command, config: &Config) -> anyhow::Result<u8> {
 }
 
 impl ArchiveArgs {
-    fn path(&self, config: &Config) -> PathBuf {
+    fn url(&self, config: &Config) -> anyhow::Result<ArchiveUrl> {
         let running = || Endpoints::read(&self.data).ok().map(|running| running.archive);
-        let configured = Some(&config.ingest.archive).filter(|path| !path.as_os_str().is_empty()).cloned();
-        let named = self.archive.clone().or(configured).or_else(running);
-        named.unwrap_or_else(|| stages::archive(config, &self.data))
+        match &self.archive {
+            Some(named) => Ok(named.clone()),
+            None if config.ingest.archive.is_empty()
+                && let Some(running) = running() =>
+            {
+                Ok(running)
+            }
+            None => stages::archive(config, &self.data),
+        }
     }
 
     fn open(&self, config: &Config) -> anyhow::Result<Arc<dyn ArchiveStore>> {
-        let path = self.path(config);
-        if !path.is_dir() {
-            bail!("there is no archive at {}; name its folder with --archive or --data", path.display());
-        }
-        Ok(Arc::new(LocalStore::open(&path)?))
+        let url = self.url(config)?;
+        let options = match &url {
+            ArchiveUrl::Folder(folder) if !folder.is_dir() => {
+                bail!("there is no archive at {url}; name its folder or bucket with --archive or --data")
+            }
+            // The options are the configured archive's, which may be another.
+            ArchiveUrl::Folder(_) => StoreOptions::default(),
+            ArchiveUrl::Bucket(_) => stages::archive_options(config, &url)?,
+        };
+        Ok(store::open(&url, &options)?)
     }
 
     fn key_file(&self, config: &Config) -> PathBuf {
@@ -225,7 +236,7 @@ fn verify(args: &VerifyArgs, config: &Config) -> anyhow::Result<u8> {
     };
     let lanes = evidence::lanes(&*store, options.topic.as_deref())?;
     if lanes.is_empty() && options.checkpoint.is_none() {
-        bail!("the archive at {} holds no lane", args.archive.path(config).display());
+        bail!("the archive at {} holds no lane", args.archive.url(config)?);
     }
     let bytes = if options.level == Level::Chain { 0 } else { verify::data_bytes(&*store, &lanes)? };
     let bar = bar(bytes);

@@ -1,6 +1,7 @@
 //! Settings into running stages: each is a task of this process, started again with backoff where it ends
 //! in an error, and stopped in order.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::path::Path;
@@ -14,7 +15,7 @@ use stillwell_aggregate::AggregateSettings;
 use stillwell_ingest::IngestSettings;
 use stillwell_query::{Limits, QuerySettings, Server};
 use stillwell_schema::health::{Board, State};
-use stillwell_schema::{Clock, SystemClock};
+use stillwell_schema::{ArchiveUrl, Clock, StoreOptions, SystemClock};
 use stillwell_source::consumer::{self, ConsumerError};
 use stillwell_source::decode::{Decoder, decoder_for};
 use stillwell_source::mapping::Mapping;
@@ -118,11 +119,13 @@ pub fn topic(topic: &Topic) -> anyhow::Result<TopicSettings> {
 /// # Errors
 /// Where the config is not right.
 pub fn ingest_settings(config: &Config, data: &Path) -> anyhow::Result<IngestSettings> {
+    let archive = archive(config, data)?;
     Ok(IngestSettings {
         kafka: kafka_settings(config)?,
         topics: topics(config)?,
         group: "stillwell-ingest".to_owned(),
-        archive: archive(config, data),
+        archive_options: archive_options(config, &archive)?,
+        archive,
         key_file: key_file(config, data),
         flush_interval: Duration::from_millis(config.ingest.flush_interval_ms),
         file_bytes: config.ingest.file_bytes_max,
@@ -131,11 +134,34 @@ pub fn ingest_settings(config: &Config, data: &Path) -> anyhow::Result<IngestSet
     })
 }
 
-/// The archive's folder.
-#[must_use]
-pub fn archive(config: &Config, data: &Path) -> std::path::PathBuf {
-    let folder = &config.ingest.archive;
-    if folder.as_os_str().is_empty() { data.join("archive") } else { folder.clone() }
+/// Where the archive lies.
+///
+/// # Errors
+/// If the config names no place.
+pub fn archive(config: &Config, data: &Path) -> anyhow::Result<ArchiveUrl> {
+    match config.ingest.archive.as_str() {
+        "" => Ok(ArchiveUrl::Folder(data.join("archive"))),
+        place => place.parse().context("[ingest] archive"),
+    }
+}
+
+/// What an archive's store needs to know: the config's options, over those of the environment.
+///
+/// # Errors
+/// If the store does not know one of them.
+pub fn archive_options(config: &Config, url: &ArchiveUrl) -> anyhow::Result<StoreOptions> {
+    let given = &config.archive_store;
+    let options = given.options.iter().map(|(name, value)| (name.to_ascii_lowercase(), value.to_string()));
+    let environment = match url {
+        ArchiveUrl::Folder(_) => BTreeMap::new(),
+        ArchiveUrl::Bucket(bucket) => {
+            let own = |(name, _): &(&String, &String)| name.starts_with(bucket.scheme.environment());
+            given.environment.iter().filter(own).map(|(n, v)| (n.clone(), v.clone())).collect()
+        }
+    };
+    let options = StoreOptions { config: options.collect(), environment };
+    stillwell_ingest::store::check_options(url, &options).context("[archive_store]")?;
+    Ok(options)
 }
 
 /// The key that signs the archive.
@@ -191,11 +217,12 @@ fn aggregate_settings(config: &Config) -> anyhow::Result<AggregateSettings> {
 /// # Errors
 /// Where the config is not right.
 pub fn query_settings(config: &Config, data: &Path, ports: (u16, u16)) -> anyhow::Result<QuerySettings> {
-    let clickhouse = config.clickhouse.clone();
+    let (clickhouse, archive) = (config.clickhouse.clone(), archive(config, data)?);
     Ok(QuerySettings {
         http: Query::address(&config.query.http, ports.0)?,
         pg: Query::address(&config.query.pg, ports.1)?,
-        archive: archive(config, data),
+        archive_options: archive_options(config, &archive)?,
+        archive,
         topics: config.topic.iter().map(|topic| topic.name.clone()).collect(),
         hosts: config.query.hosts.clone(),
         clickhouse: stillwell_query::ClickHouseSettings {

@@ -207,7 +207,7 @@ impl Stack {
             pg: None,
             kafka: kafka.brokers.clone(),
             clickhouse: config.clickhouse.full_url(),
-            archive: stages::archive(&config, data),
+            archive: stages::archive(&config, data)?,
             pid: std::process::id(),
         };
         if args.stages.query {
@@ -354,7 +354,7 @@ fn banner(endpoints: &Endpoints, data: &Path, stages: Stages) {
         println!("  stages    {stages}");
     }
     println!("  kafka     {}", endpoints.kafka);
-    println!("  archive   {}", endpoints.archive.display());
+    println!("  archive   {}", endpoints.archive);
     println!("  logs      {}", data.join("logs").display());
     println!("\n  Ctrl-C stops everything in order.\n");
 }

@@ -10,7 +10,7 @@ use crate::evidence::EvidenceError;
 use crate::keys::KeyError;
 use crate::keys::rotation::RotateError;
 use crate::manifest::ManifestError;
-use crate::store::StoreError;
+use crate::store::{ProbeError, StoreError};
 
 /// What stops the write side or a lane. Errors that pass by themselves are waited out and never seen here,
 /// save at assignment, where the consumer asks again.
@@ -19,6 +19,9 @@ pub enum IngestError {
     /// The archive refuses.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The archive cannot be kept at its place, or that is not known yet.
+    #[error(transparent)]
+    Probe(#[from] ProbeError),
     /// A lane's chain cannot be read.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
@@ -88,7 +91,9 @@ impl IngestError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Store(error)
+            | Self::Probe(ProbeError::Store(error))
             | Self::Manifest(ManifestError::Store(error))
+            | Self::Rotate(RotateError::Evidence(EvidenceError::Store(error)))
             | Self::Evidence(EvidenceError::Store(error)) => error.is_transient(),
             _ => false,
         }

@@ -25,6 +25,7 @@ use crate::workers::compute;
 use crate::writer::{Batch, PushError};
 
 mod flight;
+mod patience;
 mod sweep;
 mod trim;
 mod wait;

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use ed25519_dalek::SigningKey;
 use rand::SeedableRng;
 use rand::rngs::{StdRng, SysRng};
 use stillwell_schema::Clock;
@@ -19,9 +20,9 @@ use crate::gc;
 use crate::keys::{self, rotation};
 use crate::settings::IngestSettings;
 use crate::stage::{Ingest, Limits, Shared};
-use crate::store::LocalStore;
+use crate::store::{self, ArchiveStore};
 use crate::workers::Threads;
-use stillwell_source::backoff::Retry;
+use stillwell_source::backoff::{Backoff, Retry};
 
 /// A chunk is the unit of decoding: large enough that handing it over costs nothing,
 const CHUNK_BYTES: usize = 1 << 20;
@@ -55,22 +56,9 @@ async fn start(
     board: Board,
     stop: CancellationToken,
 ) -> Result<(), IngestError> {
-    let IngestSettings { kafka, topics, group, archive, key_file, .. } = settings;
-    let swept_before_us = clock.now_us() - gc::AGE_US;
-    let opened = tokio::task::spawn_blocking(move || -> Result<_, IngestError> {
-        let store = LocalStore::open(&archive)?;
-        store.sweep(swept_before_us)?;
-        if key_file.exists() {
-            rotation::settle(&key_file, &store)?;
-        }
-        let key = keys::load_or_create(&key_file, &mut SysRng)?;
-        let random = StdRng::try_from_rng(&mut SysRng).map_err(|e| IngestError::Random(e.to_string()))?;
-        Ok((store, key, random))
-    });
-    let (store, key, random) = match opened.await {
-        Ok(opened) => opened?,
-        Err(error) => std::panic::resume_unwind(error.into_panic()),
-    };
+    let Some(opened) = open_when_there(&settings, &*clock, &board, &stop).await? else { return Ok(()) };
+    let Opened { store, key, random } = opened;
+    let IngestSettings { kafka, topics, group, .. } = settings;
     let dead_letters = DeadLetters::new(&kafka).map_err(|e| IngestError::DeadLetters(e.to_string()))?;
     let limits = Limits {
         flush_interval: settings.flush_interval,
@@ -79,7 +67,7 @@ async fn start(
         retry: Retry::default(),
     };
     let checkpoints = Arc::new(Checkpoints {
-        store: Arc::new(store),
+        store,
         workers: Arc::new(Threads),
         key,
         writer: format!("stillwell-ingest/{}", Uuid::new_v4()),
@@ -119,4 +107,51 @@ async fn start(
     done?;
     checkpoints.write(Duration::ZERO).await;
     Ok(())
+}
+
+/// What the write side stands on.
+struct Opened {
+    store: Arc<dyn ArchiveStore>,
+    key: SigningKey,
+    random: StdRng,
+}
+
+/// The archive, probed, and the key; none where `stop` came while they were away.
+async fn open_when_there(
+    settings: &IngestSettings,
+    clock: &dyn Clock,
+    board: &Board,
+    stop: &CancellationToken,
+) -> Result<Option<Opened>, IngestError> {
+    let mut backoff = Backoff::new(Retry::default(), u64::from(std::process::id()));
+    loop {
+        let (settings, before_us) = (settings.clone(), clock.now_us() - gc::AGE_US);
+        let opened = match tokio::task::spawn_blocking(move || open(&settings, before_us)).await {
+            Ok(opened) => opened,
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        };
+        match opened {
+            Err(error) if error.is_transient() => {
+                tracing::warn!(%error, "the archive is away");
+                board.set("ingest", State::Waiting, error.to_string());
+            }
+            opened => return opened.map(Some),
+        }
+        tokio::select! {
+            () = backoff.wait() => {}
+            () = stop.cancelled() => return Ok(None),
+        }
+    }
+}
+
+fn open(settings: &IngestSettings, swept_before_us: i64) -> Result<Opened, IngestError> {
+    let store = store::open(&settings.archive, &settings.archive_options)?;
+    store::probe(&*store, &settings.archive.to_string())?;
+    store::sweep(&*store, swept_before_us)?;
+    if settings.key_file.exists() {
+        rotation::settle(&settings.key_file, &*store)?;
+    }
+    let key = keys::load_or_create(&settings.key_file, &mut SysRng)?;
+    let random = StdRng::try_from_rng(&mut SysRng).map_err(|e| IngestError::Random(e.to_string()))?;
+    Ok(Opened { store, key, random })
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use stillwell_schema::{ArchiveUrl, StoreOptions};
 use stillwell_source::settings::{KafkaSettings, TopicSettings};
 
 /// The write side's settings.
@@ -14,8 +15,10 @@ pub struct IngestSettings {
     pub topics: Vec<TopicSettings>,
     /// The consumer group, `stillwell-ingest`.
     pub group: String,
-    /// The archive's root folder, created where missing.
-    pub archive: PathBuf,
+    /// Where the archive lies; a folder is created where missing.
+    pub archive: ArchiveUrl,
+    /// What its object store needs to know.
+    pub archive_options: StoreOptions,
     /// The Ed25519 key that signs entries, PKCS#8 PEM, created where missing.
     pub key_file: PathBuf,
     /// Freshness: a batch is committed when its first record is this old.

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ed25519_dalek::SigningKey;
+use metrics::gauge;
 use rand::Rng;
 use rand::rngs::StdRng;
 use stillwell_schema::health::{Board, State};
@@ -94,7 +95,10 @@ impl<D: DeadLetterSink> Stage for Ingest<D> {
         let running = Running::enter(&self.lanes);
         let end = lane::run(Arc::clone(&self.shared), lane, running, Arc::clone(&self.sweeps)).await;
         match &end {
-            Ok(LaneEnd::Done) => self.shared.board.remove(&part(&id)),
+            Ok(LaneEnd::Done) => {
+                self.shared.board.remove(&part(&id));
+                measure(&id, None);
+            }
             Ok(LaneEnd::Restart) => {
                 self.shared.show(&id, State::Starting, "another writer went ahead; starting over");
             }
@@ -126,6 +130,7 @@ impl<D> Shared<D> {
 
     pub(crate) fn show(&self, lane: &TopicPartition, state: State, detail: impl Into<String>) {
         self.board.set(&part(lane), state, detail);
+        measure(lane, Some(state));
     }
 
     pub(crate) fn show_error(&self, lane: &TopicPartition, error: &IngestError) {
@@ -133,6 +138,23 @@ impl<D> Shared<D> {
         self.show(lane, state, error.to_string());
     }
 }
+
+/// Says a lane's state in the metrics: 1 for the one it is in, 0 for the others. None where it is another
+/// process's by now.
+fn measure(lane: &TopicPartition, now: Option<State>) {
+    for (state, name) in STATES {
+        gauge!("stillwell_lane_state", "stage" => "ingest", "topic" => lane.topic.to_string(),
+            "partition" => lane.partition.to_string(), "state" => name)
+        .set(f64::from(u8::from(now == Some(state))));
+    }
+}
+
+const STATES: [(State, &str); 4] = [
+    (State::Ok, "ok"),
+    (State::Starting, "starting"),
+    (State::Waiting, "waiting"),
+    (State::Failed, "failed"),
+];
 
 /// A lane's name on the board.
 fn part(lane: &TopicPartition) -> String {

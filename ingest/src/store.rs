@@ -1,14 +1,25 @@
-//! What the archive asks of the place that holds it. A folder today; object stores fit the same trait.
+//! What the archive asks of the place that holds it: a folder ([`LocalStore`]) or a bucket ([`BucketStore`]).
+//! [`open`] opens either; [`probe`] says before the first commit whether the place does what commits rest on.
 //!
 //! All methods block and are called by [`workers`](crate::workers) only.
 
 use std::io;
+use std::path::{Component, Path};
+use std::sync::Arc;
 
+use stillwell_schema::{ArchiveUrl, StoreOptions};
 use thiserror::Error;
 
+mod bucket;
 mod local;
+mod probe;
 
+pub use bucket::{BucketStore, check_options};
 pub use local::LocalStore;
+pub use probe::{ProbeError, probe};
+
+/// Objects on their way and probes; no part of the archive.
+const TEMP_FOLDER: &str = ".tmp";
 
 /// Objects by path, relative to the archive's root and written with `/` (see [`stillwell_schema::paths`]).
 ///
@@ -21,7 +32,8 @@ pub trait ArchiveStore: Send + Sync + 'static {
     /// [`StoreError`]; the object may then be absent, partial or whole.
     fn put(&self, path: &str, bytes: &[u8]) -> Result<(), StoreError>;
 
-    /// Creates an object whole or not at all, unless there is one of that path.
+    /// Creates an object whole or not at all, unless there is one of that path. What comes between here and the
+    /// store may try again and so meet its own creation: [`Creation::AlreadyExists`] does not say whose it is.
     ///
     /// # Errors
     /// [`StoreError`]; whether the object was created is then unknown.
@@ -103,7 +115,7 @@ pub struct Listed {
 
 /// Why the store did not do it.
 #[derive(Debug, Error)]
-#[error("{action} {path} in the archive: {source}{}", remedy(.source))]
+#[error("{action} {path} in the archive: {source}{remedy}")]
 pub struct StoreError {
     /// What was tried.
     pub action: &'static str,
@@ -113,6 +125,8 @@ pub struct StoreError {
     pub kind: StoreErrorKind,
     /// What the system says.
     pub source: io::Error,
+    /// What mends it, after a semicolon; empty where that is not known.
+    pub remedy: &'static str,
 }
 
 /// What to do about a [`StoreError`].
@@ -127,7 +141,8 @@ pub enum StoreErrorKind {
 impl StoreError {
     /// Wraps what the system said, telling its kind.
     pub fn new(action: &'static str, path: impl Into<String>, source: io::Error) -> Self {
-        Self { action, path: path.into(), kind: classify(&source), source }
+        let (kind, remedy) = (classify(&source), remedy(&source));
+        Self { action, path: path.into(), kind, source, remedy }
     }
 
     /// Whether trying again may help.
@@ -163,4 +178,31 @@ fn remedy(error: &io::Error) -> &'static str {
         K::CrossesDevices => "; the archive must lie on one file system",
         _ => "",
     }
+}
+
+/// Opens an archive. A folder is created where it is missing; a bucket is not looked at yet.
+///
+/// # Errors
+/// [`StoreError`], where the folder cannot be created, or the options are not right.
+pub fn open(url: &ArchiveUrl, options: &StoreOptions) -> Result<Arc<dyn ArchiveStore>, StoreError> {
+    Ok(match url {
+        ArchiveUrl::Folder(folder) => Arc::new(LocalStore::open(folder)?),
+        ArchiveUrl::Bucket(bucket) => Arc::new(BucketStore::open(bucket, options)?),
+    })
+}
+
+/// Deletes temporary objects last written before `before_us`, which writers that died left.
+///
+/// # Errors
+/// [`StoreError`].
+pub fn sweep(store: &dyn ArchiveStore, before_us: i64) -> Result<(), StoreError> {
+    for listed in store.list(TEMP_FOLDER)?.iter().filter(|listed| listed.modified_us < before_us) {
+        store.delete(&listed.path)?;
+    }
+    Ok(())
+}
+
+/// Whether `path` names something inside the archive.
+fn is_inside(path: &str) -> bool {
+    Path::new(path).components().all(|part| matches!(part, Component::Normal(_)))
 }

@@ -1,15 +1,17 @@
 //! The Parquet archive as SQL tables.
 //!
-//! [`catalogue`] reads the manifest, which alone says what exists; [`prune`] leaves out the files that a filter
-//! rules out; [`table`] scans the rest, by [`footers`]; [`rows`] counts without any file.
+//! [`place`] opens it; [`catalogue`] reads the manifest, which alone says what exists; [`prune`] leaves out the
+//! files that a filter rules out; [`table`] scans the rest, by [`footers`]; [`rows`] counts without any file.
 
 pub mod catalogue;
 mod footers;
+mod place;
 mod prune;
 mod rows;
 pub mod table;
 
 pub use catalogue::{ArchiveError, Catalogue, Commit, LaneCommits, Snapshot};
+pub(crate) use place::open;
 pub use table::{ArchiveTable, Pin};
 
 /// The name under which the engine knows the archive's store.

@@ -49,7 +49,7 @@ pub async fn bind(
     board.set("query", State::Starting, "");
     let (http, http_at) = listen(settings.http).await?;
     let (pg, pg_at) = listen(settings.pg).await?;
-    let store = Arc::new(session::store(&settings)?);
+    let store = crate::archive::open(&settings)?;
     let catalogue = Arc::new(Catalogue::new(store, settings.topics.clone()));
     let views = Views::new(&settings.clickhouse, &settings.limits);
     let engine = Arc::new(Engine::new(&settings, &catalogue, &views)?);

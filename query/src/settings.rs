@@ -1,8 +1,9 @@
 //! What can be set: where to listen, where to read, and the caps on one statement.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::time::Duration;
+
+use stillwell_schema::{ArchiveUrl, StoreOptions};
 
 /// Where the read side listens and reads.
 #[derive(Clone, Debug)]
@@ -11,8 +12,10 @@ pub struct QuerySettings {
     pub http: SocketAddr,
     /// PostgreSQL wire address; port 0 takes any free one.
     pub pg: SocketAddr,
-    /// The archive's folder.
-    pub archive: PathBuf,
+    /// Where the archive lies.
+    pub archive: ArchiveUrl,
+    /// What its object store needs to know.
+    pub archive_options: StoreOptions,
     /// The topics whose archives are read.
     pub topics: Vec<String>,
     /// The server of the views.

@@ -5,11 +5,12 @@
 //! burn, and does no I/O.
 //!
 //! Reading order: [`ids`] and [`range`] name positions in a log; [`columns`] says what a reading and a
-//! record look like as Arrow columns, and [`quality`] what its status code means; [`paths`] says where the
-//! archive keeps them; [`merkle`], [`signed`] and [`manifest`] make them evidence, [`ledger`] says what became of
+//! record look like as Arrow columns, and [`quality`] what its status code means; [`archive`] says where an
+//! archive lies and [`paths`] where it keeps them; [`merkle`], [`signed`] and [`manifest`] make them evidence, [`ledger`] says what became of
 //! their files later, and [`pattern`] which machines are meant; [`checkpoint`] and [`key_change`] hold for the
 //! archive as a whole; [`clock`] hands time in, and [`health`] is where each part says how it is.
 
+pub mod archive;
 pub mod checkpoint;
 pub mod clock;
 pub mod columns;
@@ -25,6 +26,7 @@ pub mod quality;
 pub mod range;
 pub mod signed;
 
+pub use archive::{ArchiveUrl, StoreOptions};
 pub use clock::{Clock, SystemClock};
 pub use ids::{Offset, TopicPartition};
 pub use manifest::{Entry, Head, SignedEntry};

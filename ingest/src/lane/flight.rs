@@ -10,6 +10,7 @@ use stillwell_schema::{Head, TopicPartition};
 use stillwell_source::dead_letters::KafkaError;
 use stillwell_source::lane::DisplayCommit;
 
+use super::patience;
 use crate::commit::{Commit, Outcome};
 use crate::dead::DeadLetterSink;
 use crate::error::IngestError;
@@ -48,12 +49,7 @@ impl<D: DeadLetterSink> Flight<D> {
             entry,
             shared.limits.retry,
         );
-        let outcome = commit
-            .run(|error| {
-                counter!("stillwell_errors_total", "stage" => "ingest", "kind" => "store").increment(1);
-                shared.show(&lane, State::Waiting, error.to_string());
-            })
-            .await?;
+        let outcome = patience::run(shared, &lane, commit).await?;
         match &outcome {
             Outcome::Fenced => {
                 counter!("stillwell_errors_total", "stage" => "ingest", "kind" => "fenced").increment(1);

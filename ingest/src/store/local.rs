@@ -3,16 +3,13 @@
 use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::UNIX_EPOCH;
 
 use uuid::Uuid;
 
-use super::{ArchiveStore, Creation, Listed, StoreError};
-
-/// Where objects are written before they are linked to their names; on the archive's own file system.
-const TEMP_FOLDER: &str = ".tmp";
+use super::{ArchiveStore, Creation, Listed, StoreError, TEMP_FOLDER, is_inside};
 
 /// A folder on one file system that has hard links.
 #[derive(Debug)]
@@ -38,21 +35,9 @@ impl LocalStore {
         Ok(store)
     }
 
-    /// Deletes temporary files last written before `before_us`, which writers that died left.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn sweep(&self, before_us: i64) -> Result<(), StoreError> {
-        for listed in self.list(TEMP_FOLDER)?.iter().filter(|listed| listed.modified_us < before_us) {
-            self.delete(&listed.path)?;
-        }
-        Ok(())
-    }
-
     fn full(&self, path: &str) -> io::Result<PathBuf> {
-        let relative = Path::new(path);
-        if relative.components().all(|c| matches!(c, Component::Normal(_))) {
-            return Ok(self.root.join(relative));
+        if is_inside(path) {
+            return Ok(self.root.join(path));
         }
         Err(io::Error::new(io::ErrorKind::InvalidFilename, "path leaves the archive"))
     }
@@ -198,10 +183,23 @@ fn parent(file: &Path) -> &Path {
     file.parent().unwrap_or(Path::new("/"))
 }
 
+/// Writes a file anew. After a failed fsync the kernel may count pages as clean that never reached the disk, so
+/// that a second fsync of the same file lies: what failed is removed, and each attempt begins with a new file.
+/// That gives a full disk its space back too.
 fn write_synced(file: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(file)?;
-    file.write_all(bytes)?;
-    file.sync_all()
+    match fs::remove_file(file) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+        _ => {}
+    }
+    let written = OpenOptions::new().write(true).create_new(true).open(file).and_then(|mut opened| {
+        opened.write_all(bytes)?;
+        opened.sync_all()
+    });
+    if written.is_err() {
+        // One that stays is never named, or written anew.
+        let _ = fs::remove_file(file);
+    }
+    written
 }
 
 fn sync_folder(folder: &Path) -> io::Result<()> {
@@ -291,9 +289,9 @@ mod tests {
         let (_folder, store) = store();
         store.put(".tmp/left", b"x").unwrap();
         let written = store.list(TEMP_FOLDER).unwrap()[0].modified_us;
-        store.sweep(written).unwrap();
+        super::super::sweep(&store, written).unwrap();
         assert_eq!(store.list(TEMP_FOLDER).unwrap().len(), 1);
-        store.sweep(written + 1).unwrap();
+        super::super::sweep(&store, written + 1).unwrap();
         assert!(store.list(TEMP_FOLDER).unwrap().is_empty());
     }
 }

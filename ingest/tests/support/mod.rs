@@ -1,6 +1,9 @@
 //! What the tests of the write side share: a store that fails on demand, records, and the oracle.
 #![allow(dead_code, reason = "each test file uses its share")]
 
+pub(crate) mod proxy;
+pub(crate) mod versitygw;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -24,7 +27,7 @@ use stillwell_schema::{Clock, Gap, GapReason, Offset, TopicPartition};
 use stillwell_source::chunk::{RecordChunk, RecordRef};
 use stillwell_source::dead_letters::Waiting;
 use stillwell_source::decode::DecodeError;
-use stillwell_source::lane::{DisplayCommit, Lane};
+use stillwell_source::lane::{DisplayCommit, Lane, Stage as _};
 use stillwell_source::settings::TopicSettings;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -436,5 +439,36 @@ pub(crate) fn expected(first: i64, next: i64) -> Seen {
     Seen {
         records: records.clone().map(|o| (o, key_of(o), Some(value_of(o)))).collect(),
         readings: records.filter(|o| o % 7 != 3).collect(),
+    }
+}
+
+/// A writer's life: asks for the position, runs a lane from there, is revoked or fenced at some point, and
+/// starts over, until the log's end is durable.
+pub(crate) async fn live(store: Arc<dyn ArchiveStore>, name: String, seed: u64, end: i64) {
+    let mut random = StdRng::seed_from_u64(seed);
+    let (stage, ..) = ingest_on(store, &name, Limits { file_bytes: 2_000, ..LIMITS });
+    loop {
+        let Ok(position) = stage.position(&lane_id()).await else { continue };
+        let start = position.map_or(0, |p| p.0);
+        if start >= end {
+            return;
+        }
+        let (lane, feed) = lane(start);
+        let stage = Arc::clone(&stage);
+        let running = tokio::spawn(async move { stage.run(lane).await });
+        let mut at = start;
+        while at < end {
+            let next = (at + random.random_range(1..40)).min(end);
+            if random.random_bool(0.05) {
+                feed.revoked.cancel();
+                break;
+            }
+            if feed.chunks.send(chunk(at, next)).await.is_err() {
+                break;
+            }
+            at = next;
+        }
+        drop(feed);
+        running.await.unwrap().unwrap();
     }
 }

@@ -17,6 +17,8 @@ use stillwell_schema::{Head, OffsetRange, SignedEntry, TopicPartition};
 use thiserror::Error;
 use tokio::sync::Mutex;
 
+use super::place::is_absent;
+
 /// Entries fetched at once while a long chain is read for the first time.
 const FETCH_AHEAD_MAX: u64 = 32;
 
@@ -219,7 +221,9 @@ impl Catalogue {
         let folder = Path::from(format!("{topic}/manifest"));
         let listed = match self.store.list_with_delimiter(Some(&folder)).await {
             Ok(listed) => listed,
-            Err(object_store::Error::NotFound { .. }) => return Ok(Vec::new()),
+            Err(error) if is_absent(&error) => {
+                return Ok(Vec::new());
+            }
             Err(source) => return Err(store_error(folder.as_ref(), source)),
         };
         let numbers = listed.common_prefixes.iter().filter_map(|path| path.filename()?.parse::<i32>().ok());
@@ -256,7 +260,7 @@ impl Catalogue {
         let read = async { self.store.get(&Path::from(path.as_str())).await?.bytes().await };
         match read.await {
             Ok(bytes) => Ok(Some(bytes.into())),
-            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) if is_absent(&error) => Ok(None),
             Err(source) => Err(store_error(&path, source)),
         }
     }

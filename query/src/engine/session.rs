@@ -13,11 +13,10 @@ use datafusion::logical_expr::{LogicalPlanBuilder, col};
 use datafusion::prelude::SessionConfig;
 use datafusion_postgres::datafusion_pg_catalog::pg_catalog::context::EmptyContextProvider;
 use datafusion_postgres::datafusion_pg_catalog::setup_pg_catalog;
-use object_store::local::LocalFileSystem;
 use stillwell_schema::paths::FileKind;
 
 use super::deadline::CappedPlanner;
-use crate::archive::{ArchiveTable, Catalogue, STORE_URL};
+use crate::archive::{ArchiveTable, Catalogue, STORE_URL, open};
 use crate::error::QueryError;
 use crate::settings::{Limits, QuerySettings};
 use crate::views::{ViewTable, Views, schemas};
@@ -36,16 +35,6 @@ const FOOTERS_BYTES_MAX: usize = 32 << 20;
 /// What statements spill to disk, at most.
 const SPILL_BYTES_MAX: u64 = 4 << 30;
 
-/// The store at the root of the archive's folder.
-pub(crate) fn store(settings: &QuerySettings) -> Result<LocalFileSystem, QueryError> {
-    std::fs::create_dir_all(&settings.archive).map_err(|error| {
-        QueryError::Archive(format!("cannot open the archive {}: {error}", settings.archive.display()))
-    })?;
-    LocalFileSystem::new_with_prefix(&settings.archive).map_err(|error| {
-        QueryError::Archive(format!("cannot open the archive {}: {error}", settings.archive.display()))
-    })
-}
-
 /// Memory, disk and store, shared by all sessions.
 pub(super) fn runtime(settings: &QuerySettings) -> Result<Arc<RuntimeEnv>, QueryError> {
     let runtime = RuntimeEnvBuilder::new()
@@ -54,7 +43,7 @@ pub(super) fn runtime(settings: &QuerySettings) -> Result<Arc<RuntimeEnv>, Query
         .with_metadata_cache_limit(FOOTERS_BYTES_MAX)
         .build_arc()?;
     let url = ObjectStoreUrl::parse(STORE_URL)?;
-    runtime.register_object_store(url.as_ref(), Arc::new(store(settings)?));
+    runtime.register_object_store(url.as_ref(), open(settings)?);
     Ok(runtime)
 }
 

@@ -19,13 +19,14 @@ pub(super) fn engine(folder: &std::path::Path, limits: Limits) -> Engine {
     let settings = QuerySettings {
         http: local,
         pg: local,
-        archive: folder.to_owned(),
+        archive: stillwell_schema::ArchiveUrl::Folder(folder.to_owned()),
+        archive_options: Default::default(),
         topics: vec!["readings".into()],
         clickhouse,
         hosts: Vec::new(),
         limits,
     };
-    let store = Arc::new(session::store(&settings).unwrap());
+    let store = crate::archive::open(&settings).unwrap();
     let catalogue = Arc::new(Catalogue::new(store, settings.topics.clone()));
     Engine::new(&settings, &catalogue, &Views::new(&settings.clickhouse, &limits)).unwrap()
 }

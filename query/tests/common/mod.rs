@@ -147,7 +147,8 @@ pub fn settings(folder: &Path, limits: Limits) -> QuerySettings {
     QuerySettings {
         http: "127.0.0.1:0".parse().unwrap(),
         pg: "127.0.0.1:0".parse().unwrap(),
-        archive: folder.to_owned(),
+        archive: stillwell_schema::ArchiveUrl::Folder(folder.to_owned()),
+        archive_options: Default::default(),
         topics: vec![TOPIC.to_owned()],
         // Nothing listens on the discard port: ClickHouse is away.
         clickhouse: ClickHouseSettings {
