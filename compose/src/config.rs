@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
-use stillwell_source::mapping::MappingSettings;
 use stillwell_schema::ArchiveUrl;
+use stillwell_source::mapping::MappingSettings;
 
 /// The default config, documented. It parses to [`Config::default`].
 pub const DOCUMENTED: &str = include_str!("config/default.toml");

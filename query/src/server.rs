@@ -11,7 +11,7 @@ use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
 use crate::archive::Catalogue;
-use crate::engine::{Engine, session};
+use crate::engine::Engine;
 use crate::error::QueryError;
 use crate::http::{self, Gateway};
 use crate::pg;

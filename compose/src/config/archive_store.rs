@@ -11,7 +11,7 @@ use stillwell_schema::archive::Scheme;
 #[serde(transparent)]
 pub struct ArchiveStore {
     /// `endpoint`, `region`, `access_key_id` and so on.
-    pub options: BTreeMap<String, Text>,
+    pub options: BTreeMap<String, Value>,
     /// The usual names of the environment, such as `AWS_REGION`.
     #[serde(skip)]
     pub environment: BTreeMap<String, String>,
@@ -26,7 +26,7 @@ impl fmt::Debug for ArchiveStore {
 /// A text; a number or true/false stands for its digits or its word.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
-pub enum Text {
+pub enum Value {
     /// A text.
     Text(String),
     /// A number.
@@ -35,7 +35,7 @@ pub enum Text {
     Flag(bool),
 }
 
-impl fmt::Display for Text {
+impl fmt::Display for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Text(text) => f.write_str(text),

@@ -2,6 +2,7 @@
 //! a user can ask. One test binary, so that the engines' weight is linked once.
 
 mod browser;
+mod bucket;
 mod crash;
 mod lifecycle;
 mod malformed;
@@ -11,5 +12,7 @@ mod plant;
 mod producer;
 mod recordings;
 mod stack;
+#[path = "../../../ingest/tests/support/versitygw.rs"]
+mod versitygw;
 mod wire;
 mod zombies;

@@ -78,6 +78,11 @@ impl Versitygw {
         false
     }
 
+    /// Its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Where an object lies in the server's folder.
     pub(crate) fn object(&self, key: &str) -> PathBuf {
         self.folder.path().join(BUCKET).join(key)
