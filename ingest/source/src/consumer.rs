@@ -31,13 +31,13 @@ use crate::settings::{KafkaSettings, TopicSettings};
 
 mod client;
 mod doubt;
-mod feed;
-mod headers;
+pub(crate) mod feed;
+pub(crate) mod headers;
 mod held;
 mod lanes;
 mod lookup;
 mod poll;
-mod properties;
+pub(crate) mod properties;
 mod slot;
 mod watermarks;
 mod weather;

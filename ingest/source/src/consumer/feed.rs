@@ -8,7 +8,7 @@ use crate::chunk::RecordChunk;
 
 /// The open chunk of a lane and what comes next.
 #[derive(Debug)]
-pub(super) struct Feed {
+pub(crate) struct Feed {
     lane: TopicPartition,
     /// The next offset to take.
     next: Offset,
@@ -19,13 +19,13 @@ pub(super) struct Feed {
 
 impl Feed {
     /// A lane that expects `next`, where the log begins at `earliest`.
-    pub(super) fn new(lane: TopicPartition, next: Offset, earliest: Offset) -> Self {
+    pub(crate) fn new(lane: TopicPartition, next: Offset, earliest: Offset) -> Self {
         Self { lane, next, earliest, open: None }
     }
 
     /// Takes a record; one below the next offset was taken before and is dropped.
     #[inline]
-    pub(super) fn take<'a>(
+    pub(crate) fn take<'a>(
         &mut self,
         offset: Offset,
         timestamp_ms: i64,
@@ -48,12 +48,12 @@ impl Feed {
 
     /// The offset of the next record, as far as the log is known.
     #[inline]
-    pub(super) fn expects(&self) -> Offset {
+    pub(crate) fn expects(&self) -> Offset {
         self.next.max(self.earliest)
     }
 
     /// The open chunk, if it is to go: it holds `bytes` or its first record is `age` old.
-    pub(super) fn cut(&mut self, bytes: usize, age: Duration, now: Instant) -> Option<RecordChunk> {
+    pub(crate) fn cut(&mut self, bytes: usize, age: Duration, now: Instant) -> Option<RecordChunk> {
         let (chunk, since) = self.open.as_ref()?;
         let due = chunk.payload_bytes() >= bytes || now.duration_since(*since) >= age;
         if due { self.flush() } else { None }
@@ -61,12 +61,29 @@ impl Feed {
 
     /// Whether the open chunk holds so many bytes.
     #[inline]
-    pub(super) fn holds(&self, bytes: usize) -> bool {
+    pub(crate) fn holds(&self, bytes: usize) -> bool {
         self.open.as_ref().is_some_and(|(chunk, _)| chunk.payload_bytes() >= bytes)
     }
 
+    /// Retention took what lies below `low`.
+    pub(crate) fn lost_below(&mut self, low: Offset) {
+        self.earliest = self.earliest.max(low);
+    }
+
+    /// The open chunk and what is missing from there to `end`, after which nothing comes.
+    pub(crate) fn finish(&mut self, end: Offset) -> Option<RecordChunk> {
+        for gap in gaps(self.next, end, self.earliest) {
+            let (lane, next) = (&self.lane, self.next);
+            let open =
+                self.open.get_or_insert_with(|| (RecordChunk::new(lane.clone(), next), Instant::now()));
+            open.0.push_gap(gap);
+            self.next = gap.next;
+        }
+        self.flush()
+    }
+
     /// The open chunk, whatever it holds.
-    pub(super) fn flush(&mut self) -> Option<RecordChunk> {
+    pub(crate) fn flush(&mut self) -> Option<RecordChunk> {
         self.open.take().map(|(chunk, _)| chunk)
     }
 }

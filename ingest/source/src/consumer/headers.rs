@@ -21,10 +21,10 @@ use rdkafka::message::BorrowedMessage;
 const MARK: &str = "%bytes:";
 
 /// A header: its name as text, and its value.
-pub(super) type Header<'m> = (Cow<'m, str>, Option<&'m [u8]>);
+pub(crate) type Header<'m> = (Cow<'m, str>, Option<&'m [u8]>);
 
 /// The headers of `message`, in order.
-pub(super) fn of<'m>(message: &'m BorrowedMessage<'_>) -> Vec<Header<'m>> {
+pub(crate) fn of<'m>(message: &'m BorrowedMessage<'_>) -> Vec<Header<'m>> {
     Raw::of(message).map(|(name, value)| (text(name), value)).collect()
 }
 

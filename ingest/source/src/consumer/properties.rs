@@ -35,7 +35,7 @@ const DEFAULTS: &[(&str, &str)] = &[
 ];
 
 /// The properties of a member of `group`, the user's over the defaults.
-pub(super) fn config(kafka: &KafkaSettings, group: &str) -> Result<ClientConfig, ConsumerError> {
+pub(crate) fn config(kafka: &KafkaSettings, group: &str) -> Result<ClientConfig, ConsumerError> {
     let mut config = ClientConfig::new();
     for (key, value) in DEFAULTS {
         config.set(canonical(key), *value);
