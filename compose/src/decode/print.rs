@@ -89,10 +89,8 @@ fn readings(outcome: &Outcome<'_>, out: &mut String) {
         out.push('\n');
     };
     line(&COLUMNS.map(str::to_owned));
-    let mut shown = Vec::new();
-    for (i, row) in rows.iter().enumerate() {
+    for row in &rows {
         line(row);
-        shown.push(i);
     }
     let count = rows.len();
     *out += &format!("{count} {}\n", if count == 1 { "reading" } else { "readings" });

@@ -6,7 +6,7 @@
 //! A record holds one line or many; blank lines and comments (`#` at a line's start) are passed over. By the
 //! [reference](https://docs.influxdata.com/influxdb/v2/reference/syntax/line-protocol/): floats, integers (`i`),
 //! unsigned (`u`), booleans and quoted strings, which alone may hold line breaks; `\` escapes commas, spaces and
-//! equals signs in names, quotes and itself in strings, and is a plain sign before anything else. Timestamps are in
+//! equals signs in names (in a measurement commas and spaces alone), quotes and itself in strings, and is a plain sign before anything else. Timestamps are in
 //! the topic's `time_unit`, nanoseconds by default; a line without one has its Kafka record's.
 //!
 //! A record is read whole or not at all: one bad line makes it a dead letter, and what is wrong is told with its

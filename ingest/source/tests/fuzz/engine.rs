@@ -102,16 +102,16 @@ impl Engine {
                 let end = (at + self.random.random_range(1..=256usize)).min(len);
                 let part = self.record[at..end].to_vec();
                 let to = self.random.random_range(0..=len);
-                self.record.splice(to..to, part);
+                drop(self.record.splice(to..to, part));
             }
             6 | 7 => {
                 let token = self.token();
-                self.record.splice(at..at, token.iter().copied());
+                drop(self.record.splice(at..at, token.iter().copied()));
             }
             8 => {
                 let token = self.token();
                 let end = (at + token.len()).min(len);
-                self.record.splice(at..end, token.iter().copied());
+                drop(self.record.splice(at..end, token.iter().copied()));
             }
             9 => {
                 // An aligned number, as binary formats have.

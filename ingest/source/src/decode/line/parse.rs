@@ -85,13 +85,13 @@ impl<'a> Parser<'a> {
         Ok(Item { at, name, value })
     }
 
-    /// A name up to one of `ends`, unescaped. Line breaks end it too.
+    /// A name up to one of `ends`, which a backslash escapes. Line breaks end it too.
     fn name(&mut self, ends: &[u8], what: &str) -> Result<Cow<'a, str>, DecodeError> {
         let start = self.at;
         let bytes = self.text.as_bytes();
         let mut escaped = false;
         while let Some(&byte) = bytes.get(self.at) {
-            if byte == b'\\' && bytes.get(self.at + 1).is_some_and(|next| b",= ".contains(next)) {
+            if byte == b'\\' && bytes.get(self.at + 1).is_some_and(|next| ends.contains(next)) {
                 escaped = true;
                 self.at += 2;
             } else if ends.contains(&byte) || byte == b'\n' || byte == b'\r' {
@@ -104,7 +104,7 @@ impl<'a> Parser<'a> {
             return Err(self.unexpected(what));
         }
         let text = &self.text[start..self.at];
-        Ok(if escaped { Cow::Owned(unescape(text, b",= ")) } else { Cow::Borrowed(text) })
+        Ok(if escaped { Cow::Owned(unescape(text, ends)) } else { Cow::Borrowed(text) })
     }
 
     /// A quoted string, unescaped.

@@ -200,9 +200,9 @@ proptest! {
     ) {
         let (mut text, mut expected) = (String::new(), Vec::new());
         for (measurement, host, fields, seconds) in &lines {
-            // Escaping a measurement's = is allowed and not needed.
-            let start = if measurement.starts_with('#') { "\\" } else { "" };
-            text += &format!("{start}{},host={} ", escaped(measurement), escaped(host));
+            // An equals sign in a measurement is a plain sign, and so is a backslash before it.
+            let plain = escaped(measurement).replace("\\=", "=");
+            text += &format!("{plain},host={} ", escaped(host));
             let mut written = Vec::new();
             for (name, value) in fields {
                 let (form, number, state) = match value {
