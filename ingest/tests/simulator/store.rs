@@ -1,6 +1,6 @@
 //! An archive in memory whose operations fail before or after the fact, and that can be broken on purpose.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, Mutex};
 
@@ -192,6 +192,19 @@ impl ArchiveStore for Store {
         let seen = if fault.is_some() { listed.len() / 2 } else { listed.len() };
         listed.into_iter().take(seen).for_each(each);
         if fault.is_some() { self.error("list", folder) } else { Ok(()) }
+    }
+
+    fn folders(&self, folder: &str) -> Result<Vec<String>, StoreError> {
+        interleave(&self.world);
+        if self.fault().is_some() {
+            return self.error("list", folder);
+        }
+        let below = if folder.is_empty() { String::new() } else { format!("{folder}/") };
+        Ok(self.objects(|objects| {
+            let inside = objects.keys().filter_map(|path| path.strip_prefix(&below)?.split_once('/'));
+            let names: BTreeSet<_> = inside.map(|(name, _)| name.to_owned()).collect();
+            names.into_iter().collect()
+        }))
     }
 
     fn delete(&self, path: &str) -> Result<(), StoreError> {
