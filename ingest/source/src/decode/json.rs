@@ -7,9 +7,9 @@
 //! ```
 //! The format is `wire-json.schema.json` in this crate. A value is fully checked and goes straight into columns,
 //! without a tree between; a batch's lists are walked twice, as its sensors may stand before its times. What
-//! speeds it up is that readings resemble each other: [`template`] expects an object to have
-//! the keys and spacing of the one before, and [`names`] expects the series that followed the last one the
-//! time before; both are compared byte for byte, and where they do not fit, [`object`] reads the general way.
+//! speeds it up is that readings resemble each other: [`names`] expects the series that followed the last one
+//! the time before, in the very bytes that it had then, or else the keys and spacing of an object seen lately;
+//! [`template`] compares them byte for byte. Where nothing fits, [`object`] reads the general way.
 
 use super::{DecodeError, DecodeFault, Decoder, Origin};
 use crate::chunk::RecordRef;
@@ -21,7 +21,7 @@ use cursor::{Cursor, error};
 pub use foreign::ForeignJson;
 use names::Names;
 use object::Fields;
-use template::Template;
+use rows::{Row, Rows, Sink};
 
 mod batch;
 mod cursor;
@@ -30,62 +30,61 @@ mod foreign;
 mod names;
 mod number;
 mod object;
+mod rows;
 mod template;
 pub(super) mod time;
 mod tree;
+mod word;
 
 #[cfg(test)]
 mod tests;
 
+/// Memory for what objects look like: some 40,000 series of the usual kind. What does not fit makes room for
+/// all new ones, so a lane of more series reads on, only slower.
+const LOOKS_BYTES_MAX: usize = 4 << 20;
+
 /// Decodes JSON records of one lane.
 #[derive(Debug)]
 pub struct JsonDecoder {
+    reader: Reader,
+    rows: Rows,
+}
+
+/// Reads records by what it saw before.
+#[derive(Debug)]
+struct Reader {
     time_unit: TimeUnit,
     names: Names,
-    template: Template,
     /// Times of a compact batch, kept for their memory.
     times: Vec<i64>,
-}
-
-/// Where a reading goes.
-struct Sink<'a> {
-    out: &'a mut ReadingColumns,
-    record: u32,
-}
-
-/// One reading but for its series.
-#[derive(Clone, Copy, Debug)]
-struct Measured<'a> {
-    time_us: i64,
-    value: Option<f64>,
-    text: Option<&'a str>,
-    quality: u32,
 }
 
 impl JsonDecoder {
     /// For integer times in `time_unit`.
     #[must_use]
     pub fn new(time_unit: TimeUnit) -> Self {
-        Self { time_unit, names: Names::default(), template: Template::default(), times: Vec::new() }
+        Self::remembering(time_unit, LOOKS_BYTES_MAX)
     }
 
+    /// One that keeps what objects look like in `looks_bytes_max` bytes.
+    fn remembering(time_unit: TimeUnit, looks_bytes_max: usize) -> Self {
+        let reader = Reader { time_unit, names: Names::new(looks_bytes_max), times: Vec::new() };
+        Self { reader, rows: Rows::default() }
+    }
+}
+
+impl Reader {
     fn parse(
         &mut self,
         value: &[u8],
         table: &mut SeriesTable,
         sink: &mut Sink<'_>,
     ) -> Result<(), DecodeError> {
-        if let Err(fault) = simdutf8::compat::from_utf8(value) {
-            return Err(error("utf8", fault.valid_up_to(), "not UTF-8"));
-        }
         let mut cursor = Cursor::new(value);
         if cursor.take(b'[') {
             self.array(&mut cursor, table, sink)?;
         } else {
-            cursor.space();
-            if !self.templated(&mut cursor, table, sink, 0)? {
-                self.object(&mut cursor, table, sink, 0, true)?;
-            }
+            self.reading(&mut cursor, table, sink, None)?;
         }
         cursor.end()
     }
@@ -100,10 +99,7 @@ impl JsonDecoder {
             return Ok(());
         }
         for index in 0.. {
-            cursor.space();
-            if !self.templated(cursor, table, sink, index)? {
-                self.object(cursor, table, sink, index, false)?;
-            }
+            self.reading(cursor, table, sink, Some(index))?;
             if !cursor.take(b',') {
                 break;
             }
@@ -111,43 +107,52 @@ impl JsonDecoder {
         cursor.expect(b']')
     }
 
-    /// Reads an object that looks like the one before; false, with nothing read, where it does not.
-    #[inline]
-    fn templated(
+    /// Reads the object at the cursor: number `index` of an array, or the whole record.
+    #[inline(always)]
+    fn reading(
         &mut self,
         cursor: &mut Cursor<'_>,
         table: &mut SeriesTable,
         sink: &mut Sink<'_>,
-        index: u32,
-    ) -> Result<bool, DecodeError> {
-        let Some(found) = self.template.read(cursor, &self.names, table, self.time_unit) else {
-            return Ok(false);
+        index: Option<u32>,
+    ) -> Result<(), DecodeError> {
+        cursor.space();
+        let (bytes, at, unit) = (cursor.bytes, cursor.at, self.time_unit);
+        let row = sink.row();
+        row.index = index.unwrap_or(0);
+        let text;
+        (text, cursor.at) = match self.names.expected(bytes, at, unit, row) {
+            Some(found) => found,
+            None => match self.names.alike(bytes, at, unit, table, row) {
+                Some(found) => found,
+                None => return self.object(cursor, table, sink, index),
+            },
         };
-        let series = self.names.resolve(found.named, table);
-        sink.push(series, index, found.measured)?;
-        cursor.at = found.end;
-        Ok(true)
+        sink.push(text)
     }
 
+    #[inline(never)]
     fn object(
         &mut self,
         cursor: &mut Cursor<'_>,
         table: &mut SeriesTable,
         sink: &mut Sink<'_>,
-        index: u32,
-        may_be_batch: bool,
+        index: Option<u32>,
     ) -> Result<(), DecodeError> {
         let start = cursor.at;
         let fields = Fields::read(cursor)?;
-        if may_be_batch && fields.sensors.is_some() {
+        if index.is_none() && fields.sensors.is_some() {
             return batch::read(self, cursor.bytes, start, &fields, table, sink);
         }
-        let measured = fields.measured(start, self.time_unit)?;
+        let row = fields.row(start, self.time_unit)?;
         let (machine, sensor) = (fields.machine(start)?, fields.sensor(start)?);
         let series =
             self.names.intern(machine, sensor, fields.kind.as_deref(), fields.unit.as_deref(), table);
-        sink.push(series, index, measured)?;
-        self.template.learn(cursor, start, &fields);
+        *sink.row() = Row { series, index: index.unwrap_or(0), ..row };
+        sink.push(fields.text.as_deref())?;
+        if fields.is_regular() {
+            self.names.learn(series, cursor.bytes, start..cursor.at, &fields.slots);
+        }
         Ok(())
     }
 }
@@ -161,11 +166,13 @@ impl Decoder for JsonDecoder {
         out: &mut ReadingColumns,
     ) -> Result<(), DecodeFault> {
         let before = out.len();
-        let parsed = self.parse(record.bytes(), table, &mut Sink { out, record: number });
-        if parsed.is_err() {
+        let mut sink = Sink::new(out, number, &mut self.rows);
+        let parsed = self.reader.parse(record.bytes(), table, &mut sink);
+        sink.flush();
+        parsed.map_err(|error| {
             out.truncate(before);
-        }
-        Ok(parsed?)
+            not_utf8(record.bytes()).unwrap_or(error).into()
+        })
     }
 
     fn explain(
@@ -190,33 +197,13 @@ impl Decoder for JsonDecoder {
     }
 
     fn new_table(&mut self) {
-        self.names = Names::default();
+        self.reader.names.forget();
     }
 }
 
-impl Sink<'_> {
-    #[inline]
-    fn push(&mut self, series: u32, index: u32, measured: Measured<'_>) -> Result<(), DecodeError> {
-        let out = &mut *self.out;
-        if let Some(text) = measured.text {
-            push_text(out, text)?;
-        }
-        out.series.push(series);
-        out.time_us.push(measured.time_us);
-        out.value.push(measured.value.unwrap_or(0.0));
-        out.has_value.push(measured.value.is_some());
-        out.quality.push(measured.quality);
-        out.record.push(self.record);
-        out.index.push(index);
-        Ok(())
-    }
-}
-
-fn push_text(out: &mut ReadingColumns, text: &str) -> Result<(), DecodeError> {
-    let place = |len: usize| u32::try_from(len).map_err(|_| error("too_large", 0, "more than 4 GiB of text"));
-    let (row, start) = (place(out.len())?, place(out.text_bytes.len())?);
-    let end = place(out.text_bytes.len() + text.len())?;
-    out.text_bytes.push_str(text);
-    out.text.push(crate::columns::TextCell { row, start, end });
-    Ok(())
+/// What is not UTF-8 in `value`. It is asked only of a record that has a fault: what was read without one is
+/// UTF-8, as its text was checked or is the very bytes of text checked before, and all else is ASCII.
+fn not_utf8(value: &[u8]) -> Option<DecodeError> {
+    let fault = simdutf8::compat::from_utf8(value).err()?;
+    Some(error("utf8", fault.valid_up_to(), "not UTF-8"))
 }

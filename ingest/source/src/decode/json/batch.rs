@@ -5,15 +5,16 @@ use std::collections::HashMap;
 use rustc_hash::FxBuildHasher;
 
 use super::super::DecodeError;
+use super::Reader;
 use super::cursor::{Cursor, error};
 use super::object::{Fields, missing, read_time};
-use super::{JsonDecoder, Measured, Sink};
+use super::rows::{Row, Sink};
 use crate::series::SeriesTable;
 
 /// Reads the batch whose object starts at `start`. Cell `t` of sensor `s` has the index `s × times + t`;
 /// a null cell is a missing value and gives no reading.
 pub(super) fn read(
-    decoder: &mut JsonDecoder,
+    decoder: &mut Reader,
     bytes: &[u8],
     start: usize,
     fields: &Fields<'_>,
@@ -45,15 +46,13 @@ pub(super) fn read(
             let time_us = times.get(cells).copied();
             cells += 1;
             index = index.checked_add(1).ok_or_else(|| error("too_large", at, "more than 2^32 cells"))?;
-            if cursor.null() {
-                return Ok(());
-            }
-            let value = Some(cursor.float()?);
+            let Some(value) = cursor.float_or_null()? else { return Ok(()) };
             let Some(time_us) = time_us else { return Ok(()) };
             let series = *code.get_or_insert_with(|| {
                 decoder.names.intern(machine, sensor, kinds.text(sensor), units.text(sensor), table)
             });
-            sink.push(series, index - 1, Measured { time_us, value, text: None, quality: 0 })
+            *sink.row() = Row { series, index: index - 1, time_us, value, has_value: true, quality: 0 };
+            sink.push(None)
         })?;
         debug_assert_eq!((index - first) as usize, cells);
         if cells == times.len() {

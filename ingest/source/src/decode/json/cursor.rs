@@ -1,9 +1,9 @@
-//! Walks JSON bytes and checks them, by RFC 8259. The bytes are valid UTF-8 already.
+//! Walks JSON bytes and checks them, by RFC 8259, and that their text is UTF-8.
 
 use std::borrow::Cow;
 
 use super::super::DecodeError;
-use super::number;
+use super::{number, word};
 
 /// Values nest no deeper than this.
 const DEPTH_MAX: usize = 128;
@@ -77,17 +77,13 @@ impl<'a> Cursor<'a> {
     pub(super) fn string(&mut self) -> Result<Cow<'a, str>, DecodeError> {
         self.expect(b'"')?;
         let start = self.at;
-        loop {
-            match self.peek() {
-                Some(b'"') => break,
-                Some(b'\\') => return self.escaped(start).map(Cow::Owned),
-                Some(0x20..) => self.at += 1,
-                _ => return Err(self.unexpected("the rest of a string")),
-            }
+        self.at = word::plain_end(self.bytes, start);
+        match self.peek() {
+            Some(b'"') => self.at += 1,
+            Some(b'\\') => return self.escaped(start).map(Cow::Owned),
+            _ => return Err(self.unexpected("the rest of a string")),
         }
-        let text = self.text(start, self.at)?;
-        self.at += 1;
-        Ok(Cow::Borrowed(text))
+        self.text(start, self.at - 1).map(Cow::Borrowed)
     }
 
     fn text(&self, start: usize, end: usize) -> Result<&'a str, DecodeError> {
@@ -100,9 +96,7 @@ impl<'a> Cursor<'a> {
         let mut text = self.text(start, self.at)?.to_owned();
         loop {
             let plain = self.at;
-            while matches!(self.peek(), Some(byte) if byte >= 0x20 && byte != b'"' && byte != b'\\') {
-                self.at += 1;
-            }
+            self.at = word::plain_end(self.bytes, plain);
             text.push_str(self.text(plain, self.at)?);
             match self.peek() {
                 Some(b'"') => {
@@ -159,10 +153,23 @@ impl<'a> Cursor<'a> {
 
     pub(super) fn float(&mut self) -> Result<f64, DecodeError> {
         self.space();
-        let (value, len) = number::float(self.rest())
+        let (value, end) = number::float(self.bytes, self.at)
             .ok_or_else(|| error("bad_value", self.at, "not a number, or beyond 64-bit floating point"))?;
-        self.at += len;
+        self.at = end;
         Ok(value)
+    }
+
+    /// The number here, which is mostly one, or none where it says null.
+    pub(super) fn float_or_null(&mut self) -> Result<Option<f64>, DecodeError> {
+        self.space();
+        match number::float(self.bytes, self.at) {
+            Some((value, end)) => {
+                self.at = end;
+                Ok(Some(value))
+            }
+            None if self.null() => Ok(None),
+            None => self.float().map(Some),
+        }
     }
 
     /// Skips one value of any kind, checked, and gives the place where it starts.
@@ -213,9 +220,7 @@ impl<'a> Cursor<'a> {
         let whole = self.at;
         let digits = |cursor: &mut Self| {
             let from = cursor.at;
-            while matches!(cursor.peek(), Some(b'0'..=b'9')) {
-                cursor.at += 1;
-            }
+            cursor.at = word::digits(cursor.bytes, from, &mut 0);
             cursor.at - from
         };
         let len = digits(self);

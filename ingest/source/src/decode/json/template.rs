@@ -1,155 +1,166 @@
-//! Expects an object to look like the one before: the same bytes between its values.
+//! What objects look like: the bytes that stay the same, and what stands between them.
 
-use super::Measured;
+use std::ops::Range;
+
 use super::cursor::Cursor;
-use super::names::{Named, Names};
-use super::object::Fields;
-use super::{number, time};
-use crate::series::{NameCode, SeriesTable};
+use super::rows::Row;
+use super::{number, time, word};
 use crate::settings::TimeUnit;
 
 /// What stands between two literals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Slot {
+pub(super) enum Slot {
     /// A name: 0 machine, 1 sensor, 2 kind, 3 unit.
-    Name(usize),
-    Time,
+    Name(u8),
+    /// The time, as an integer epoch.
+    Epoch,
+    /// The time, as RFC 3339 between quotes.
+    Timestamp,
+    /// A number or null.
     Value,
     Quality,
+    Text,
+    /// The value of a key that nobody reads.
+    Other,
+    /// Nothing: here the object ends.
+    End,
 }
 
-/// The bytes before a value, and what the value is.
-#[derive(Clone, Debug)]
+/// Where in an object a slot is.
+pub(super) type Span = (Slot, Range<usize>);
+
+/// The bytes before a slot, by their number, and the slot.
+#[derive(Clone, Copy, Debug)]
 struct Part {
-    literal: Vec<u8>,
+    literal_bytes: u32,
     slot: Slot,
 }
 
-/// The shape of the last object read the general way; empty before the first.
-#[derive(Debug, Default)]
-pub(super) struct Template {
+/// All templates of a lane, end to end.
+#[derive(Debug)]
+pub(super) struct Templates {
+    bytes: Vec<u8>,
     parts: Vec<Part>,
-    tail: Vec<u8>,
-    has_kind: bool,
-    has_unit: bool,
+    bytes_max: usize,
 }
 
-/// A reading found by the template.
-pub(super) struct Found<'a> {
-    pub(super) named: Named<'a>,
-    pub(super) measured: Measured<'static>,
-    /// The place after the object.
-    pub(super) end: usize,
+/// The place of a template.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Template {
+    byte: u32,
+    part: u32,
 }
 
-impl Template {
-    /// Learns the shape of the object that starts at `start` and ends at the cursor.
-    pub(super) fn learn(&mut self, cursor: &Cursor<'_>, start: usize, fields: &Fields<'_>) {
+impl Templates {
+    /// None yet, and never more than fit into `bytes_max` bytes.
+    pub(super) fn new(bytes_max: usize) -> Self {
+        Self { bytes: Vec::new(), parts: Vec::new(), bytes_max }
+    }
+
+    /// Whether one more template fits, of an object of so many bytes with so many slots.
+    pub(super) fn has_room(&self, object_bytes: usize, slots: usize) -> bool {
+        let parts = self.parts.len() + slots + 1;
+        self.bytes.len() + object_bytes + parts * size_of::<Part>() <= self.bytes_max
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.bytes.clear();
         self.parts.clear();
-        if !fields.is_regular || fields.sensors.is_some() || fields.kinds.is_some() || fields.units.is_some()
-        {
-            return;
-        }
-        let names = fields.names();
-        (self.has_kind, self.has_unit) = (names[2].is_some(), names[3].is_some());
-        let names = names.into_iter().enumerate();
-        let names = names.filter_map(|(i, field)| Some((field?.span.clone(), Slot::Name(i))));
-        let numbers =
-            [(&fields.time, Slot::Time), (&fields.value, Slot::Value), (&fields.quality, Slot::Quality)];
-        let numbers = numbers.into_iter().filter_map(|(span, slot)| Some((span.clone()?, slot)));
-        let mut spans: Vec<_> = names.chain(numbers).collect();
-        spans.sort_by_key(|(span, _)| span.start);
-        let mut at = start;
-        for (span, slot) in spans {
-            self.parts.push(Part { literal: cursor.bytes[at..span.start].to_vec(), slot });
+    }
+
+    /// Learns the look of `object`, part of `bytes`, from its `slots` in their order. What lies in none of
+    /// them belongs to the look.
+    pub(super) fn learn(
+        &mut self,
+        bytes: &[u8],
+        object: Range<usize>,
+        slots: impl Iterator<Item = Span>,
+    ) -> Template {
+        let place = |len: usize| u32::try_from(len).unwrap_or(u32::MAX);
+        let template = Template { byte: place(self.bytes.len()), part: place(self.parts.len()) };
+        let end = (Slot::End, object.end..object.end);
+        let mut at = object.start;
+        for (slot, span) in slots.chain([end]) {
+            let literal = &bytes[at..span.start];
+            self.bytes.extend_from_slice(literal);
+            self.parts.push(Part { literal_bytes: place(literal.len()), slot });
             at = span.end;
         }
-        self.tail = cursor.bytes[at..cursor.at].to_vec();
+        template
     }
 
-    /// Reads the object at the cursor, if it has this shape in every byte that is not a value.
-    #[inline]
+    /// Reads the object at `at` into `row`, if it looks like `template` in every byte that is not in a slot,
+    /// and gives its text and the place after it. `visit` is called at every slot, in order.
+    #[inline(always)]
     pub(super) fn read<'a>(
         &self,
-        cursor: &Cursor<'a>,
-        names: &Names,
-        table: &SeriesTable,
+        template: Template,
+        bytes: &'a [u8],
+        mut at: usize,
         unit: TimeUnit,
-    ) -> Option<Found<'a>> {
-        if self.parts.is_empty() {
-            return None;
-        }
-        let bytes = cursor.bytes;
-        let mut at = cursor.at;
-        let expected = names.expected().filter(|&code| {
-            let series = table.series(code);
-            series.kind.is_some() == self.has_kind && series.unit.is_some() == self.has_unit
-        });
-        let series = expected.map(|code| table.series(code));
-        let mut spelled = [None; 4];
-        let mut as_expected = expected.is_some();
-        let mut measured = Measured { time_us: 0, value: None, text: None, quality: 0 };
-        for part in &self.parts {
-            at = after(bytes, at, &part.literal)?;
+        row: &mut Row,
+        mut visit: impl FnMut(Slot, Range<usize>),
+    ) -> Option<(Option<&'a str>, usize)> {
+        (row.value, row.has_value, row.quality) = (0.0, false, 0);
+        let mut text = None;
+        let mut literals = self.bytes.get(template.byte as usize..)?;
+        for part in self.parts.get(template.part as usize..)? {
+            let literal;
+            (literal, literals) = literals.split_at_checked(part.literal_bytes as usize)?;
+            at = word::after(bytes, at, literal)?;
+            let start = at;
             match part.slot {
-                Slot::Name(i) => {
-                    let code = series.and_then(|s| [Some(s.machine), Some(s.sensor), s.kind, s.unit][i]);
-                    let (len, is_expected) = name(bytes, at, code, table)?;
-                    spelled[i] = Some(&bytes[at..at + len]);
-                    as_expected &= is_expected;
-                    at += len;
+                Slot::Epoch => {
+                    let epoch;
+                    (epoch, at) = number::integer(bytes, at)?;
+                    row.time_us = time::from_epoch(epoch, unit)?;
                 }
-                Slot::Time => {
-                    let (epoch, len) = number::integer(&bytes[at..])?;
-                    measured.time_us = time::from_epoch(epoch, unit)?;
-                    at += len;
+                Slot::Value => match number::float(bytes, at) {
+                    Some((value, end)) => {
+                        (row.value, row.has_value) = (value, true);
+                        at = end;
+                    }
+                    None => at = word::after(bytes, at, b"null")?,
+                },
+                Slot::End => return Some((text, at)),
+                Slot::Text => {
+                    at = plain(bytes, at)?;
+                    text = Some(std::str::from_utf8(&bytes[start..at]).ok()?);
                 }
-                Slot::Value => {
-                    let (value, len) = number::float(&bytes[at..])?;
-                    measured.value = Some(value);
-                    at += len;
-                }
-                Slot::Quality => {
-                    let (code, len) = number::integer(&bytes[at..])?;
-                    measured.quality = u32::try_from(code).ok()?;
-                    at += len;
-                }
+                slot => at = rare(slot, bytes, at, row)?,
             }
+            visit(part.slot, start..at);
         }
-        let end = after(bytes, at, &self.tail)?;
-        let named = match expected {
-            Some(code) if as_expected => Named::Expected(code),
-            _ => {
-                // Quotes are ASCII, so none of these cuts a character.
-                let [machine, sensor, kind, unit] =
-                    spelled.map(|name| name.map(|name| std::str::from_utf8(name).unwrap_or_default()));
-                let (machine, sensor) = (machine?, sensor?);
-                if machine.is_empty() || sensor.is_empty() {
-                    return None;
-                }
-                Named::Spelled { machine, sensor, kind, unit }
-            }
-        };
-        Some(Found { named, measured, end })
+        None
     }
 }
 
-/// The place after `literal`, if it stands at `at`.
-#[inline]
-fn after(bytes: &[u8], at: usize, literal: &[u8]) -> Option<usize> {
-    bytes[at..].starts_with(literal).then_some(at + literal.len())
+/// Reads a slot that most objects do not have, and gives the place after it.
+#[inline(never)]
+fn rare(slot: Slot, bytes: &[u8], at: usize, row: &mut Row) -> Option<usize> {
+    match slot {
+        Slot::Quality => {
+            let (code, end) = number::integer(bytes, at)?;
+            row.quality = u32::try_from(code).ok()?;
+            Some(end)
+        }
+        Slot::Timestamp => {
+            let end = plain(bytes, at)?;
+            row.time_us = time::from_text(std::str::from_utf8(&bytes[at..end]).ok()?)?;
+            Some(end)
+        }
+        Slot::Other => {
+            let mut cursor = Cursor { bytes, at };
+            cursor.skip().ok()?;
+            Some(cursor.at)
+        }
+        _ => plain(bytes, at),
+    }
 }
 
-/// The length of the name at `at`, up to its closing quote, and whether it is the expected one. None where it
-/// is escaped.
+/// The place of the quote that ends the text at `at`; none where an escape or a fault comes before.
 #[inline]
-fn name(bytes: &[u8], at: usize, expected: Option<NameCode>, table: &SeriesTable) -> Option<(usize, bool)> {
-    if let Some(code) = expected {
-        let name = table.name(code);
-        if bytes[at..].starts_with(name.as_bytes()) && bytes.get(at + name.len()) == Some(&b'"') {
-            return Some((name.len(), true));
-        }
-    }
-    let len = memchr::memchr(b'"', &bytes[at..])?;
-    super::names::is_plain_text(&bytes[at..at + len]).then_some((len, false))
+fn plain(bytes: &[u8], at: usize) -> Option<usize> {
+    let end = word::plain_end(bytes, at);
+    (bytes.get(end) == Some(&b'"')).then_some(end)
 }

@@ -13,7 +13,12 @@ struct Lane {
 
 impl Lane {
     fn new() -> Self {
-        Self { decoder: JsonDecoder::new(TimeUnit::Millis), table: SeriesTable::default() }
+        Self::remembering(LOOKS_BYTES_MAX)
+    }
+
+    fn remembering(looks_bytes_max: usize) -> Self {
+        let decoder = JsonDecoder::remembering(TimeUnit::Millis, looks_bytes_max);
+        Self { decoder, table: SeriesTable::default() }
     }
 
     fn decode(&mut self, value: &[u8]) -> Result<Vec<Row>, DecodeError> {
@@ -163,10 +168,107 @@ proptest! {
         let at = at.index(bytes.len());
         bytes[at] = byte;
         if lane.decode(&bytes).is_ok() {
+            prop_assert!(std::str::from_utf8(&bytes).is_ok());
             prop_assert!(serde_json::from_slice::<Value>(&bytes).is_ok(), "{}", String::from_utf8_lossy(&bytes));
         }
         bytes.truncate(at);
         prop_assert!(lane.decode(&bytes).is_err() || serde_json::from_slice::<Value>(&bytes).is_ok());
+    }
+}
+
+/// A piece of text that nearly fits where a value, a key or a space stands.
+const PIECES: &[&str] = &[
+    " ",
+    "\n",
+    ",",
+    ":",
+    "\"",
+    "\\",
+    "{",
+    "}",
+    "[",
+    "]",
+    "-",
+    "+",
+    ".",
+    "e",
+    "E400",
+    "1e400",
+    "-0",
+    "0",
+    "01",
+    "null",
+    "NaN",
+    "123456789012345678901",
+    "0.1234567890123456789",
+    "\\u00e9",
+    "\u{e9}",
+    "\"x\":[1,2],",
+    "true",
+    "\"2026-01-01T00:00:00Z\"",
+];
+
+/// A cut of a document and what comes in its place.
+type Edit = (prop::sample::Index, usize, Vec<u8>);
+
+fn edit() -> impl Strategy<Value = Edit> {
+    let piece = prop_oneof![
+        4 => proptest::sample::select(PIECES).prop_map(|piece| piece.as_bytes().to_vec()),
+        1 => any::<u8>().prop_map(|byte| vec![byte]),
+        1 => Just(Vec::new()),
+    ];
+    (any::<prop::sample::Index>(), 0usize..4, piece)
+}
+
+fn edited(mut bytes: Vec<u8>, edits: Vec<Edit>) -> Vec<u8> {
+    for (at, cut, piece) in edits {
+        let at = at.index(bytes.len() + 1);
+        let end = bytes.len().min(at + cut);
+        bytes.splice(at..end, piece);
+    }
+    bytes
+}
+
+/// With bits in place of floats, as minus zero must stay minus zero.
+fn exactly(decoded: Result<Vec<Row>, DecodeError>) -> Result<Vec<(Row, Option<u64>)>, DecodeError> {
+    decoded.map(|rows| rows.into_iter().map(|row| (row.clone(), row.5.map(f64::to_bits))).collect())
+}
+
+proptest! {
+    /// Whatever was read before, and however much of it is remembered, a document has the same readings or the
+    /// same fault as when nothing is expected at all.
+    #[test]
+    fn what_is_expected_changes_nothing(
+        documents in proptest::collection::vec((document(), any::<bool>()), 1..4),
+        visits in proptest::collection::vec(
+            (any::<prop::sample::Index>(), proptest::collection::vec(edit(), 0..3)), 1..24),
+        some_bytes in 0usize..1000,
+    ) {
+        let documents: Vec<Vec<u8>> = documents.iter().map(|(document, pretty)| {
+            if *pretty { serde_json::to_vec_pretty(document) } else { serde_json::to_vec(document) }.unwrap()
+        }).collect();
+        let mut lanes = [0, some_bytes, LOOKS_BYTES_MAX].map(Lane::remembering);
+        for (document, edits) in visits {
+            let bytes = edited(document.get(&documents).clone(), edits);
+            let [general, some, all] = lanes.each_mut().map(|lane| exactly(lane.decode(&bytes)));
+            prop_assert_eq!(&some, &general, "{}", String::from_utf8_lossy(&bytes));
+            prop_assert_eq!(&all, &general, "{}", String::from_utf8_lossy(&bytes));
+        }
+    }
+}
+
+#[test]
+fn a_document_cut_at_any_byte_is_refused_whatever_is_expected() {
+    let whole = r#"[{"machine":"m","sensor":"é","time":1,"value":-20.125},{"machine":"m","sensor":"é","time":2,"value":1e3,"text":"a","x":[1]}]"#;
+    let mut lane = Lane::new();
+    for cut in 0..whole.len() {
+        assert_eq!(lane.decode(whole.as_bytes()).unwrap().len(), 2);
+        let cut = &whole.as_bytes()[..cut];
+        assert_eq!(
+            lane.decode(cut).map_err(|e| e.class),
+            Lane::remembering(0).decode(cut).map_err(|e| e.class)
+        );
+        assert!(lane.decode(cut).is_err(), "{}", String::from_utf8_lossy(cut));
     }
 }
 

@@ -164,7 +164,7 @@ impl Tree for JsonTree<'_> {
             b'n' => Scalar::Null,
             _ => {
                 let mut cursor = self.cursor(start);
-                match number::integer(cursor.rest()) {
+                match number::integer(cursor.bytes, cursor.at) {
                     Some((int, _)) => Scalar::Int(int),
                     None => Scalar::Float(cursor.float()?),
                 }
