@@ -82,7 +82,7 @@ pub(crate) fn play_all(seeds: std::ops::Range<u64>, counts: &Arc<Counts>) -> Res
     };
     std::thread::scope(|scope| {
         let threads: Vec<_> = (0..2).map(|_| scope.spawn(work)).collect();
-        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        threads.into_iter().try_for_each(|thread| thread.join().unwrap())
     })
 }
 
