@@ -1,16 +1,19 @@
 //! The Parquet archive as SQL tables.
 //!
-//! [`place`] opens it; [`catalogue`] reads the manifest, which alone says what exists; [`prune`] leaves out the
-//! files that a filter rules out; [`table`] scans the rest, by [`footers`]; [`rows`] counts without any file.
+//! [`place`] opens it; [`catalogue`] reads manifest and ledger, which alone say what exists, into [`commits`];
+//! [`prune`] leaves out the files that a filter rules out; [`table`] scans the rest, by [`footers`]; [`rows`] counts
+//! without any file.
 
 pub mod catalogue;
+pub mod commits;
 mod footers;
 mod place;
 mod prune;
 mod rows;
 pub mod table;
 
-pub use catalogue::{ArchiveError, Catalogue, Commit, LaneCommits, Snapshot};
+pub use catalogue::{ArchiveError, Catalogue};
+pub use commits::{Commit, LaneCommits, Snapshot};
 pub(crate) use place::open;
 pub use table::{ArchiveTable, Pin};
 

@@ -159,7 +159,10 @@ impl Pipeline {
         let snapshot = self.catalogue.refresh().await;
         match &snapshot {
             Ok(_) => self.board.set("query/archive", State::Ok, ""),
-            Err(error @ (ArchiveError::Entry { .. } | ArchiveError::Missing { .. })) => {
+            Err(
+                error
+                @ (ArchiveError::Entry { .. } | ArchiveError::Act { .. } | ArchiveError::Missing { .. }),
+            ) => {
                 self.board.set("query/archive", State::Failed, error.to_string());
             }
             Err(error) => self.board.set("query/archive", State::Waiting, error.to_string()),

@@ -47,7 +47,7 @@ fn row(numbers: &mut Numbers, hour: i64) -> Row {
     }
 }
 
-/// Two partitions of a dozen commits each, with overlapping hours.
+/// Two partitions of a dozen commits each, with overlapping hours; of the second, some are merged, and merged again.
 fn write(folder: &std::path::Path, numbers: &mut Numbers) -> Vec<RecordBatch> {
     let mut batches = Vec::new();
     for partition in 0..2 {
@@ -57,6 +57,9 @@ fn write(folder: &std::path::Path, numbers: &mut Numbers) -> Vec<RecordBatch> {
                 (0..1 + numbers.below(60)).map(|_| row(numbers, seq / 2 + i64::from(partition))).collect();
             rows.sort_by_key(|row| (row.machine.clone(), row.sensor.clone(), row.time_us));
             batches.push(lane.commit(&rows));
+        }
+        if partition == 1 {
+            [(2, 5), (5, 7), (0, 1), (2, 8)].map(|(first, next)| lane.merge(first, next));
         }
     }
     batches
@@ -172,6 +175,32 @@ async fn a_count_opens_no_file() {
     let both = Both::new(folder.path(), vec![common::batch(0, 0, &[])]);
     let found = both.archive("SELECT count(*) FROM readings").await;
     assert_eq!(found[0].column(0).as_primitive::<Int64Type>().value(0), rows as i64);
+}
+
+#[tokio::test]
+async fn a_catalogue_that_has_read_entries_follows_what_becomes_of_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut lane, mut numbers) = (Lane::new(folder.path(), 0), Numbers(0xACED));
+    let first = lane.commit(&[row(&mut numbers, 0)]);
+    let both = Both::new(folder.path(), vec![first]);
+    let (mut rows, mut committed, mut merged) = (1, 1, 0);
+    for round in 0..40 {
+        for _ in 0..numbers.below(3) {
+            lane.commit(&[row(&mut numbers, round), row(&mut numbers, round)]);
+            (rows, committed) = (rows + 2, committed + 1);
+        }
+        // A run that begins where an earlier one did, or right behind the last.
+        if committed - merged > 1 {
+            let from = if round % 3 == 0 { 0 } else { merged };
+            lane.merge(from, committed);
+            merged = committed;
+        }
+        if round % 2 == 0 {
+            let found = both.archive("SELECT count(\"offset\"), count(*) FROM readings").await;
+            let count = |column: usize| found[0].column(column).as_primitive::<Int64Type>().value(0);
+            assert_eq!((count(0), count(1)), (rows, rows), "{round}");
+        }
+    }
 }
 
 #[tokio::test]

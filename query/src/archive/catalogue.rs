@@ -1,9 +1,10 @@
 //! The manifest as a catalogue: which files exist, what is inside them, and how far each lane got.
 //!
-//! Each lane's chain is read once, checked entry by entry, and kept; a query only looks for entries that follow.
-//! Nothing lists a data folder to answer a query.
+//! Each lane's chains are read once, checked object by object, and kept; a query only looks for what follows. Of
+//! entries that an act of the lane's ledger covers, only the last is read: the act's signature stands for the others,
+//! and its files for theirs. Nothing lists a data folder to answer a query.
 //!
-//! **Architecture invariant:** an entry that does not parse, verify or follow its predecessor is an error that
+//! **Architecture invariant:** an entry or act that does not parse, verify or follow its predecessor is an error that
 //! names it. It is never left out.
 
 use std::collections::BTreeMap;
@@ -11,12 +12,14 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use futures::{StreamExt, TryStreamExt, future, stream};
 use object_store::{ObjectStore, ObjectStoreExt, path::Path};
-use stillwell_schema::manifest::{EntryError, FileRef};
-use stillwell_schema::paths::{self, FileKind};
-use stillwell_schema::{Head, OffsetRange, SignedEntry, TopicPartition};
+use stillwell_schema::ledger::{ActError, SignedAct, Standing, View};
+use stillwell_schema::manifest::EntryError;
+use stillwell_schema::paths;
+use stillwell_schema::{Head, SignedEntry, TopicPartition};
 use thiserror::Error;
 use tokio::sync::Mutex;
 
+use super::commits::{Commit, LaneCommits, Snapshot, commit, covering};
 use super::place::is_absent;
 
 /// Entries fetched at once while a long chain is read for the first time.
@@ -35,8 +38,18 @@ pub enum ArchiveError {
         /// What is wrong.
         source: Arc<EntryError>,
     },
-    /// Later entries exist, this one does not.
-    #[error("manifest entry {path} is missing, but later entries exist; restore this object from a backup")]
+    /// An act of a ledger is not what it should be.
+    #[error(
+        "ledger act {path} is broken: {source}; the archive is not read past it, restore this object from a backup"
+    )]
+    Act {
+        /// The object.
+        path: String,
+        /// What is wrong.
+        source: Arc<ActError>,
+    },
+    /// Later entries or acts exist, this one does not.
+    #[error("{path} is missing, but later objects of its chain exist; restore this object from a backup")]
     Missing {
         /// The object.
         path: String,
@@ -54,123 +67,6 @@ pub enum ArchiveError {
     Cut(String),
 }
 
-/// A data file, as far as a scan needs to know it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct File {
-    /// Path relative to the archive's root.
-    pub path: Box<str>,
-    /// Size in bytes.
-    pub bytes: u64,
-    /// Rows inside.
-    pub rows: u64,
-}
-
-impl From<FileRef> for File {
-    fn from(file: FileRef) -> Self {
-        Self { path: file.path.into(), bytes: file.bytes, rows: file.rows }
-    }
-}
-
-/// What one entry says of its files: what pruning and statistics need, no more. There is one in memory for every
-/// commit of the archive.
-#[derive(Clone, Debug)]
-pub struct Commit {
-    /// Whose range it is.
-    pub lane: TopicPartition,
-    /// The offsets covered.
-    pub range: OffsetRange,
-    /// Decoded columns.
-    pub readings: Option<File>,
-    /// Original bytes.
-    pub records: Option<File>,
-    /// Records that could not be decoded.
-    pub undecodable: u64,
-    /// Smallest and largest source time, µs UTC.
-    pub time_us: Option<(i64, i64)>,
-    /// The machines inside, sorted, where they were listed.
-    pub machines: Option<Arc<[String]>>,
-    /// When it was written, µs UTC.
-    pub written_us: i64,
-}
-
-impl Commit {
-    /// The file of one kind.
-    #[must_use]
-    pub fn file(&self, kind: FileKind) -> Option<&File> {
-        match kind {
-            FileKind::Readings => self.readings.as_ref(),
-            FileKind::Records => self.records.as_ref(),
-        }
-    }
-}
-
-/// The commits of one lane, in order, and their sums.
-#[derive(Clone, Debug, Default)]
-pub struct LaneCommits {
-    commits: Vec<Arc<Commit>>,
-    readings: u64,
-    records: u64,
-}
-
-impl LaneCommits {
-    /// The last commit.
-    #[must_use]
-    pub fn head(&self) -> Option<&Arc<Commit>> {
-        self.commits.last()
-    }
-
-    /// Rows in all files of one kind.
-    #[must_use]
-    pub fn rows(&self, kind: FileKind) -> u64 {
-        match kind {
-            FileKind::Readings => self.readings,
-            FileKind::Records => self.records,
-        }
-    }
-
-    fn push(&mut self, commit: Commit) {
-        let rows = |kind| commit.file(kind).map_or(0, |file| file.rows);
-        self.readings += rows(FileKind::Readings);
-        self.records += rows(FileKind::Records);
-        self.commits.push(Arc::new(commit));
-    }
-}
-
-/// Everything that was committed at one moment.
-#[derive(Clone, Debug, Default)]
-pub struct Snapshot {
-    lanes: Vec<Arc<LaneCommits>>,
-}
-
-impl Snapshot {
-    /// All commits, lane by lane, in order.
-    pub fn commits(&self) -> impl Iterator<Item = &Arc<Commit>> {
-        self.lanes.iter().flat_map(|lane| lane.commits.iter())
-    }
-
-    /// All lanes.
-    pub fn lanes(&self) -> impl Iterator<Item = &LaneCommits> {
-        self.lanes.iter().map(|lane| &**lane)
-    }
-
-    /// The last commit of each lane.
-    pub fn heads(&self) -> impl Iterator<Item = &Arc<Commit>> {
-        self.lanes().filter_map(LaneCommits::head)
-    }
-
-    /// Rows in all files of one kind.
-    #[must_use]
-    pub fn rows(&self, kind: FileKind) -> u64 {
-        self.lanes().map(|lane| lane.rows(kind)).sum()
-    }
-
-    /// When the newest commit was written, µs UTC.
-    #[must_use]
-    pub fn written_us(&self) -> Option<i64> {
-        self.heads().map(|commit| commit.written_us).max()
-    }
-}
-
 /// Reads the manifests of some topics and keeps what it has read.
 #[derive(Debug)]
 pub struct Catalogue {
@@ -183,6 +79,7 @@ pub struct Catalogue {
 #[derive(Debug)]
 struct Lane {
     head: Head,
+    view: View,
     commits: Arc<LaneCommits>,
 }
 
@@ -207,7 +104,7 @@ impl Catalogue {
         let mut lanes = self.lanes.lock().await;
         for topic in &self.topics {
             for lane in self.partitions(topic).await? {
-                lanes.entry(lane).or_insert_with(|| Lane { head: Head::genesis(), commits: Arc::default() });
+                lanes.entry(lane).or_insert_with(Lane::new);
             }
         }
         let reads = lanes.iter_mut().map(|(id, lane)| self.follow(id, lane));
@@ -230,13 +127,18 @@ impl Catalogue {
         Ok(numbers.map(|partition| TopicPartition::new(topic, partition)).collect())
     }
 
-    /// Reads what follows a lane's head, a growing number of entries at a time.
+    /// Reads what follows in a lane's ledger, and then in its manifest, a growing number of entries at a time.
     async fn follow(&self, id: &TopicPartition, lane: &mut Lane) -> Result<(), ArchiveError> {
         let first_look = lane.head.seq == 0;
+        self.follow_ledger(id, lane, first_look).await?;
         let mut ahead = 1;
         loop {
-            let seqs = lane.head.seq..lane.head.seq + ahead;
-            let objects: Vec<Option<Vec<u8>>> = stream::iter(seqs)
+            while let Some(standing) = lane.view.covering(lane.head.seq).cloned() {
+                self.cover(id, lane, &standing).await?;
+            }
+            let covered = lane.view.covers().map(|standing| standing.cover.span.first_seq);
+            let end = covered.filter(|first| *first > lane.head.seq).fold(lane.head.seq + ahead, u64::min);
+            let objects: Vec<Option<Vec<u8>>> = stream::iter(lane.head.seq..end)
                 .map(|seq| self.get(paths::entry(id, seq)))
                 .buffered(FETCH_AHEAD_MAX as usize)
                 .try_collect()
@@ -246,7 +148,8 @@ impl Catalogue {
             let ended = present.len() < objects.len();
             let before = lane.commits.head().and_then(|commit| commit.machines.clone());
             lane.append(check(id.clone(), lane.head.clone(), before, present).await?)?;
-            if hole || (ended && first_look && self.has_later(id, lane.head.seq).await?) {
+            let folder = paths::manifest_folder(id);
+            if hole || (ended && first_look && self.has_later(&folder, lane.head.seq).await?) {
                 return Err(ArchiveError::Missing { path: paths::entry(id, lane.head.seq) });
             }
             if ended {
@@ -254,6 +157,78 @@ impl Catalogue {
             }
             ahead = (ahead * 2).min(FETCH_AHEAD_MAX);
         }
+    }
+
+    /// Applies the acts that follow. Entries that are read later than the ledger may be covered by then: they are
+    /// seen with their own files, which stay for a day.
+    async fn follow_ledger(
+        &self,
+        id: &TopicPartition,
+        lane: &mut Lane,
+        first_look: bool,
+    ) -> Result<(), ArchiveError> {
+        loop {
+            let path = paths::act(id, lane.view.head().seq);
+            let Some(bytes) = self.get(path.clone()).await? else { break };
+            let (lane_id, mut view) = (id.clone(), lane.view.clone());
+            let applied = tokio::task::spawn_blocking(move || {
+                let act = SignedAct::parse(bytes)?;
+                view.apply(&lane_id, &act)?;
+                Ok((view, act))
+            });
+            let applied = applied.await.map_err(|error| ArchiveError::Cut(error.to_string()))?;
+            let (view, act) =
+                applied.map_err(|source: ActError| ArchiveError::Act { path, source: Arc::new(source) })?;
+            let span = act.act.deed.cover().map(|cover| &cover.span);
+            // What begins beyond the entries read so far is met on the way.
+            if let Some(span) = span.filter(|span| span.first_seq < lane.head.seq)
+                && let Some(standing) = view.covering(span.first_seq)
+            {
+                self.cover(id, lane, standing).await?;
+            }
+            lane.view = view;
+        }
+        if first_look && self.has_later(&paths::ledger_folder(id), lane.view.head().seq).await? {
+            return Err(ArchiveError::Missing { path: paths::act(id, lane.view.head().seq) });
+        }
+        Ok(())
+    }
+
+    /// Puts the files of a cover in the place of what was read of its entries; those that were not read yet are
+    /// passed over.
+    async fn cover(
+        &self,
+        id: &TopicPartition,
+        lane: &mut Lane,
+        standing: &Standing,
+    ) -> Result<(), ArchiveError> {
+        let span = &standing.cover.span;
+        let mut passed = None;
+        if span.next_seq > lane.head.seq {
+            let path = paths::entry(id, span.next_seq - 1);
+            let Some(bytes) = self.get(path.clone()).await? else {
+                return Err(ArchiveError::Missing { path });
+            };
+            let last = tokio::task::spawn_blocking(move || SignedEntry::parse(bytes)).await;
+            let last = last.map_err(|error| ArchiveError::Cut(error.to_string()))?;
+            let last = last.map_err(|source| ArchiveError::Entry { path, source: Arc::new(source) })?;
+            let follows =
+                span.first_seq < lane.head.seq || lane.head.next.is_none_or(|next| next == span.range.first);
+            if !span.fits(&last) || !follows {
+                let reason =
+                    format!("entries {} to {} are not those it covers", span.first_seq, span.next_seq);
+                let source = Arc::new(ActError::Cover { seq: standing.act, reason });
+                return Err(ArchiveError::Act { path: paths::act(id, standing.act), source });
+            }
+            passed = Some(last);
+        }
+        let commits = Arc::make_mut(&mut lane.commits);
+        commits.replace(span.first_seq..span.next_seq, covering(id, standing));
+        if let Some(last) = passed {
+            lane.head = last.head();
+            commits.head = Some(Arc::new(commit(id, last, None)));
+        }
+        Ok(())
     }
 
     async fn get(&self, path: String) -> Result<Option<Vec<u8>>, ArchiveError> {
@@ -265,12 +240,11 @@ impl Catalogue {
         }
     }
 
-    /// Whether an entry after `seq` exists: asked once per lane, when its chain is first read.
-    async fn has_later(&self, id: &TopicPartition, seq: u64) -> Result<bool, ArchiveError> {
-        let folder = paths::manifest_folder(id);
-        let mut listing = self.store.list(Some(&Path::from(folder.as_str())));
+    /// Whether an object after number `seq` of a chain exists: asked once, when the chain is first read.
+    async fn has_later(&self, folder: &str, seq: u64) -> Result<bool, ArchiveError> {
+        let mut listing = self.store.list(Some(&Path::from(folder)));
         while let Some(object) = listing.next().await {
-            let object = object.map_err(|source| store_error(&folder, source))?;
+            let object = object.map_err(|source| store_error(folder, source))?;
             let name = object.location.filename().and_then(|name| name.strip_suffix(".json"));
             if name.and_then(|name| name.parse::<u64>().ok()).is_some_and(|found| found > seq) {
                 return Ok(true);
@@ -292,6 +266,10 @@ struct Checked {
 }
 
 impl Lane {
+    fn new() -> Self {
+        Self { head: Head::genesis(), view: View::default(), commits: Arc::default() }
+    }
+
     /// Takes what was read. The lane's commits are copied only while a statement holds them.
     fn append(&mut self, checked: Checked) -> Result<(), ArchiveError> {
         let Checked { head, commits, broken } = checked;
@@ -344,23 +322,4 @@ fn check_all(
         commits.push(commit);
     }
     Checked { head, commits, broken: None }
-}
-
-/// Machines change rarely, so that most commits of a lane share one list.
-fn commit(id: &TopicPartition, signed: SignedEntry, before: Option<Arc<[String]>>) -> Commit {
-    let entry = signed.entry;
-    let machines = entry.machines.map(|machines| match before {
-        Some(before) if *before == *machines => before,
-        _ => machines.into(),
-    });
-    Commit {
-        lane: id.clone(),
-        range: entry.range,
-        readings: entry.readings.map(File::from),
-        records: entry.records.map(File::from),
-        undecodable: entry.undecodable,
-        time_us: entry.time_min_us.zip(entry.time_max_us),
-        machines,
-        written_us: entry.written_us,
-    }
 }

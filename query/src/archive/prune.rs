@@ -13,7 +13,7 @@ use datafusion::logical_expr::{Expr, utils::conjunction};
 use datafusion::physical_optimizer::pruning::PruningPredicateBuilder;
 use stillwell_schema::paths::FileKind;
 
-use super::catalogue::Commit;
+use super::commits::Commit;
 
 /// The commits of which a row may pass all `filters`.
 pub(crate) fn prune(

@@ -22,7 +22,8 @@ use stillwell_schema::paths::FileKind;
 use tokio::sync::OnceCell;
 
 use super::STORE_URL;
-use super::catalogue::{ArchiveError, Catalogue, Commit, File, Snapshot};
+use super::catalogue::{ArchiveError, Catalogue};
+use super::commits::{Commit, File, Snapshot};
 use super::footers::Footers;
 use super::prune;
 use super::rows::RowsExec;

@@ -5,17 +5,19 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
-    TimestampMillisecondArray, UInt32Array,
+    ArrayRef, AsArray, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray,
+    TimestampMicrosecondArray, TimestampMillisecondArray, UInt32Array,
 };
+use arrow::compute::{SortColumn, concat_batches, lexsort_to_indices, take_record_batch};
 use ed25519_dalek::SigningKey;
 use parquet::arrow::ArrowWriter;
 use parquet::file::properties::WriterProperties;
 use stillwell_query::{Bound, ClickHouseSettings, Limits, QuerySettings};
 use stillwell_schema::health::Board;
+use stillwell_schema::ledger::{Cover, Deed, LedgerHead, Merge, ReadingsFile, Span};
 use stillwell_schema::manifest::{Entry, FORMAT, FileRef, GENESIS};
 use stillwell_schema::paths::{self, FileKind};
-use stillwell_schema::{Offset, OffsetRange, SystemClock, TopicPartition, columns};
+use stillwell_schema::{Offset, OffsetRange, SignedEntry, SystemClock, TopicPartition, columns};
 use tokio_util::sync::CancellationToken;
 
 pub const TOPIC: &str = "readings";
@@ -67,13 +69,18 @@ pub struct Lane<'a> {
     seq: u64,
     next: i64,
     previous: String,
+    entries: Vec<SignedEntry>,
+    batches: Vec<RecordBatch>,
+    ledger: LedgerHead,
 }
 
 impl<'a> Lane<'a> {
     pub fn new(folder: &'a Path, partition: i32) -> Self {
         let lane = TopicPartition::new(TOPIC, partition);
         let key = SigningKey::from_bytes(&[7; 32]);
-        Self { folder, lane, key, seq: 0, next: 100, previous: GENESIS.to_owned() }
+        let (previous, ledger) = (GENESIS.to_owned(), LedgerHead::genesis());
+        let (entries, batches) = (Vec::new(), Vec::new());
+        Self { folder, lane, key, seq: 0, next: 100, previous, entries, batches, ledger }
     }
 
     /// One commit of these rows, one record each. Returns what was written.
@@ -118,7 +125,48 @@ impl<'a> Lane<'a> {
         put(self.folder, &paths::entry(&self.lane, self.seq), &signed.bytes);
         self.previous.clone_from(&signed.sha256);
         self.seq += 1;
+        self.entries.push(signed);
+        self.batches.push(batch.clone());
         batch
+    }
+
+    /// Puts one file, with the rows of the entries `first..next`, in the place of theirs, which go.
+    pub fn merge(&mut self, first: usize, next: usize) {
+        let batches = &self.batches[first..next];
+        let all = concat_batches(&columns::READINGS, batches).unwrap();
+        let by = |name: &str| SortColumn { values: Arc::clone(&all[name]), options: None };
+        let order = lexsort_to_indices(&["machine", "sensor", "time", "offset"].map(by), None).unwrap();
+        let all = take_record_batch(&all, &order).unwrap();
+        let entries = &self.entries[first..next];
+        let span = Span::of(entries).unwrap();
+        let unique = paths::unique_of_act(self.ledger.seq, "test");
+        let path = paths::data_file(&self.lane, FileKind::Readings, span.range, &unique);
+        let bytes = parquet(&all);
+        put(self.folder, &path, &bytes);
+        let times = || entries.iter().map(|one| &one.entry);
+        let mut machines: Vec<String> =
+            all["machine"].as_string::<i32>().iter().flatten().map(str::to_owned).collect();
+        machines.dedup();
+        let file = FileRef {
+            path,
+            bytes: bytes.len() as u64,
+            rows: all.num_rows() as u64,
+            sha256: GENESIS.to_owned(),
+        };
+        let readings = vec![ReadingsFile {
+            file,
+            range: span.range,
+            time_min_us: times().filter_map(|entry| entry.time_min_us).min().unwrap(),
+            time_max_us: times().filter_map(|entry| entry.time_max_us).max().unwrap(),
+            machines: (first % 2 == 0).then_some(machines),
+        }];
+        let cover = Cover { span, readings, records: Vec::new(), leaves: Vec::new() };
+        let act = self.ledger.sign(&self.lane, Deed::Merge(Merge { cover }), "test", 1, &self.key).unwrap();
+        put(self.folder, &paths::act(&self.lane, act.act.seq), &act.bytes);
+        self.ledger = act.head();
+        for file in entries.iter().filter_map(|one| one.entry.readings.as_ref()) {
+            let _ = std::fs::remove_file(self.folder.join(&file.path));
+        }
     }
 }
 
