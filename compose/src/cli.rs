@@ -18,6 +18,7 @@ use crate::engines::clickhouse::server::ServerArgs;
 use crate::engines::fetch::{Sources, cache_folder};
 use crate::engines::guard;
 use crate::evidence;
+use crate::life;
 use crate::load::generate::{self, GenerateArgs};
 use crate::load::replay::{self, ReplayArgs};
 use crate::stages::{self, Running, Stages};
@@ -88,6 +89,8 @@ enum Command {
     Evidence(evidence::Command),
     /// Show what a topic's format and mapping make of a record's bytes
     Decode(DecodeArgs),
+    #[command(flatten)]
+    Life(life::Command),
     /// Print every setting with its default
     Config,
     /// Fetch the local engines into the cache, such as before a machine is cut off from the registries
@@ -196,6 +199,7 @@ impl Cli {
         // These read an archive with all of the machine's threads, and no server.
         let command = match self.command {
             Command::Evidence(command) => return evidence::run(command, &config),
+            Command::Life(command) => return life::run(command, &config),
             command => command,
         };
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -239,6 +243,7 @@ async fn execute(command: Command, config: Config) -> anyhow::Result<()> {
         | Command::Status(_)
         | Command::Evidence(_)
         | Command::Decode(_)
+        | Command::Life(_)
         | Command::Config
         | Command::Completions { .. }
         | Command::ClickhouseServer(_)

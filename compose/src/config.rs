@@ -3,7 +3,8 @@
 //! Every key has a default; `stillwell config` prints them all with what they mean ([`DOCUMENTED`]). Unknown
 //! keys are refused. `STILLWELL_<SECTION>_<KEY>` overrides a key, as in `STILLWELL_QUERY_HTTP`; for `[kafka]`,
 //! `STILLWELL_KAFKA_SASL_PASSWORD` is the property `sasl.password`. The environment's unknown keys are refused
-//! too. `STILLWELL_ARCHIVE_STORE_REGION` is the option `region` of `[archive_store]`. Topics are lists, which the file alone can give.
+//! too. `STILLWELL_ARCHIVE_STORE_REGION` is the option `region` of `[archive_store]`. Topics and retention classes are
+//! lists, which the file alone can give.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -14,6 +15,10 @@ use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 use stillwell_schema::ArchiveUrl;
 use stillwell_source::mapping::MappingSettings;
+
+mod life;
+
+pub use life::{Compaction, RetentionClass};
 
 /// The default config, documented. It parses to [`Config::default`].
 pub const DOCUMENTED: &str = include_str!("config/default.toml");
@@ -37,6 +42,10 @@ pub struct Config {
     pub ingest: Ingest,
     /// What the archive's object store needs to know.
     pub archive_store: ArchiveStore,
+    /// How small files are merged.
+    pub compaction: Compaction,
+    /// How long what is kept.
+    pub retention: Vec<RetentionClass>,
     /// Where ClickHouse is.
     pub clickhouse: ClickHouse,
     /// The read side's writer.
@@ -56,6 +65,8 @@ impl Default for Config {
             topic: vec![Topic::default()],
             ingest: Ingest::default(),
             archive_store: ArchiveStore::default(),
+            compaction: Compaction::default(),
+            retention: Vec::new(),
             clickhouse: ClickHouse::default(),
             aggregate: Aggregate::default(),
             scoring: Scoring::default(),

@@ -190,7 +190,7 @@ pub fn run(command: Command, config: &Config) -> anyhow::Result<u8> {
 }
 
 impl ArchiveArgs {
-    fn url(&self, config: &Config) -> anyhow::Result<ArchiveUrl> {
+    pub(crate) fn url(&self, config: &Config) -> anyhow::Result<ArchiveUrl> {
         let running = || Endpoints::read(&self.data).ok().map(|running| running.archive);
         match &self.archive {
             Some(named) => Ok(named.clone()),
@@ -216,7 +216,7 @@ impl ArchiveArgs {
         Ok(store::open(&url, &options)?)
     }
 
-    fn key_file(&self, config: &Config) -> PathBuf {
+    pub(crate) fn key_file(&self, config: &Config) -> PathBuf {
         stages::key_file(config, &self.data)
     }
 }
@@ -257,7 +257,7 @@ fn verify(args: &VerifyArgs, config: &Config) -> anyhow::Result<u8> {
     Ok(u8::from(!report.sound))
 }
 
-fn bar(bytes: u64) -> ProgressBar {
+pub(crate) fn bar(bytes: u64) -> ProgressBar {
     let style = ProgressStyle::with_template(
         "{bar:30} {percent:>3}%  {bytes} of {total_bytes}, {bytes_per_sec}  {eta}",
     );
@@ -332,7 +332,7 @@ fn rotate(args: &RotateArgs, config: &Config) -> anyhow::Result<u8> {
     Ok(0)
 }
 
-fn parse_time(text: &str) -> Result<i64, String> {
+pub(crate) fn parse_time(text: &str) -> Result<i64, String> {
     if let Ok(us) = text.parse() {
         return Ok(us);
     }

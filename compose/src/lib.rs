@@ -2,8 +2,8 @@
 //!
 //! Reading order: [`cli`] is what a user types; [`config`] what is set; [`stages`] turns settings into running
 //! stages; [`engines`] are the local Kafka and ClickHouse; [`up`] is everything on one machine; [`load`] makes
-//! readings to try it with; [`ask`] is the client side of a running stack, [`evidence`] that of an archive;
-//! [`decode`] shows what a topic's decoder makes of some bytes.
+//! readings to try it with; [`ask`] is the client side of a running stack, [`evidence`] and [`life`] those of an
+//! archive; [`decode`] shows what a topic's decoder makes of some bytes.
 
 pub mod ask;
 pub mod cli;
@@ -13,6 +13,7 @@ pub mod endpoints;
 pub mod engines;
 pub mod evidence;
 pub mod files;
+pub mod life;
 pub mod load;
 pub mod stages;
 pub mod telemetry;

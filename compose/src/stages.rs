@@ -13,6 +13,7 @@ use anyhow::{Context, bail};
 use metrics_exporter_prometheus::PrometheusHandle;
 use stillwell_aggregate::AggregateSettings;
 use stillwell_ingest::IngestSettings;
+use stillwell_ingest::life::compact;
 use stillwell_query::{Limits, QuerySettings, Server};
 use stillwell_schema::health::{Board, State};
 use stillwell_schema::{ArchiveUrl, Clock, StoreOptions, SystemClock};
@@ -131,6 +132,12 @@ pub fn ingest_settings(config: &Config, data: &Path) -> anyhow::Result<IngestSet
         file_bytes: config.ingest.file_bytes_max,
         memory_bytes: config.ingest.memory_bytes_max,
         checkpoint_interval: Duration::from_secs(config.ingest.checkpoint_interval_s),
+        compaction: config.compaction.enabled.then_some(compact::Settings {
+            interval: Duration::from_secs(config.compaction.interval_s),
+            after: Duration::from_secs(config.compaction.after_s),
+            file_bytes_target: config.compaction.file_bytes_target,
+            level: config.compaction.level,
+        }),
     })
 }
 

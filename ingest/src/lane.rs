@@ -24,6 +24,7 @@ use crate::stage::{Running, Shared};
 use crate::workers::compute;
 use crate::writer::{Batch, PushError};
 
+mod compaction;
 mod flight;
 mod patience;
 mod sweep;

@@ -4,9 +4,10 @@
 //! chunks into an open batch and keeps at most one commit in flight; [`writer`] turns a batch into two
 //! Parquet files; [`commit`] makes them part of the archive by creating one signed entry. [`manifest`]
 //! reads chains of entries, [`evidence`] keeps what holds for all lanes (keys, checkpoints), [`verify`] checks it
-//! all against the files and [`proof`] shows one reading to those who hold the public key; [`gc`] collects what
-//! nothing names. All of it stands on a [`store`], leaves blocking and computing to [`workers`] and signs with a
-//! key from [`keys`].
+//! all against the files and [`proof`] shows one reading to those who hold the public key; [`life`] merges small files
+//! into large ones and erases what is no longer kept; [`gc`] collects what no reader is shown, and
+//! [`delta`] tells other engines what our own are shown. All of it stands on a
+//! [`store`], leaves blocking and computing to [`workers`] and signs with a key from [`keys`].
 //!
 //! **Architecture invariant:** nothing is acknowledged before its entry is stored, and the only commit point
 //! is the creation of that entry (`put_if_absent`). No lock is held anywhere: a writer that lost its
@@ -15,11 +16,13 @@
 mod checkpoints;
 pub mod commit;
 mod dead;
+pub mod delta;
 pub mod error;
 pub mod evidence;
 pub mod gc;
 pub mod keys;
 mod lane;
+pub mod life;
 pub mod manifest;
 pub mod proof;
 mod reader;

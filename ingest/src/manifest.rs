@@ -1,5 +1,6 @@
 //! Reads the chain of a lane's entries: its head, or all of it in order.
 
+use stillwell_schema::ledger::ActError;
 use stillwell_schema::manifest::EntryError;
 use stillwell_schema::{Head, SignedEntry, TopicPartition, paths};
 use thiserror::Error;
@@ -22,8 +23,16 @@ pub enum ManifestError {
         /// What is wrong.
         source: Box<EntryError>,
     },
-    /// The entry before one that is there is missing.
-    #[error("manifest {path} is missing, but later entries exist; restore it from a backup")]
+    /// An act of the lane's ledger is not what it should be.
+    #[error("ledger {path}: {source}; the archive was damaged or altered, restore this object from a backup")]
+    Act {
+        /// The object.
+        path: String,
+        /// What is wrong.
+        source: Box<ActError>,
+    },
+    /// The object before one that is there is missing.
+    #[error("{path} is missing, but later objects of its chain exist; restore it from a backup")]
     Missing {
         /// The object.
         path: String,

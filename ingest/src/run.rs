@@ -74,7 +74,7 @@ async fn start(
         clock: Arc::clone(&clock),
         every: settings.checkpoint_interval,
     });
-    let ingest = Ingest::new(Shared {
+    let mut ingest = Ingest::new(Shared {
         store: Arc::clone(&checkpoints.store),
         workers: Arc::clone(&checkpoints.workers),
         key: checkpoints.key.clone(),
@@ -86,6 +86,9 @@ async fn start(
         dead_letters,
         limits,
     });
+    if let Some(compaction) = settings.compaction {
+        ingest = ingest.compacting(compaction);
+    }
     let consumer = ConsumerSettings {
         kafka,
         topics,

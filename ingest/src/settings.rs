@@ -6,6 +6,8 @@ use std::time::Duration;
 use stillwell_schema::{ArchiveUrl, StoreOptions};
 use stillwell_source::settings::{KafkaSettings, TopicSettings};
 
+use crate::life::compact;
+
 /// The write side's settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IngestSettings {
@@ -29,4 +31,6 @@ pub struct IngestSettings {
     pub checkpoint_interval: Duration,
     /// Memory for records and readings that are not committed yet, over all lanes.
     pub memory_bytes: usize,
+    /// How small files are merged; none where they are not.
+    pub compaction: Option<compact::Settings>,
 }

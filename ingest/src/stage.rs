@@ -22,6 +22,7 @@ use crate::evidence;
 use crate::gc::Timetable;
 use crate::keys::rotation;
 use crate::lane;
+use crate::life::compact::Settings;
 use crate::manifest::find_head;
 use crate::store::ArchiveStore;
 use crate::workers::{Workers, on_store};
@@ -75,6 +76,12 @@ impl<D> Ingest<D> {
     #[must_use]
     pub fn new(shared: Shared<D>) -> Self {
         Self { shared: Arc::new(shared), lanes: Arc::default(), sweeps: Arc::default() }
+    }
+
+    /// The same, which also compacts its lanes.
+    #[must_use]
+    pub fn compacting(self, settings: Settings) -> Self {
+        Self { sweeps: Arc::new(Timetable::compacting(settings)), ..self }
     }
 }
 

@@ -16,3 +16,6 @@ pub(crate) use batch::leaf;
 pub use batch::{Batch, Part, PushError};
 pub use encode::{Encoded, encode};
 pub use file::EncodedFile;
+pub(crate) use file::ROW_GROUP_BYTES;
+pub(crate) use readings::order as order_of_readings;
+pub(crate) use records::encodings as records_encodings;

@@ -11,6 +11,7 @@ use stillwell_ingest::gc::{self, Scope};
 use stillwell_ingest::manifest::find_head;
 use stillwell_ingest::stage::Limits;
 use stillwell_ingest::store::{ArchiveStore, LocalStore};
+use stillwell_schema::ledger::View;
 use stillwell_schema::{Clock, Head, Offset, paths};
 use stillwell_source::lane::{LaneEnd, Stage};
 use support::{
@@ -155,11 +156,16 @@ async fn only_files_that_no_entry_names_are_collected() {
     feed.chunks.send(chunk(20, 40)).await.unwrap();
     drop(feed);
     stage.run(lane).await.unwrap();
-    let [left, within] = ["readings/records/3/40-50-x.parquet", "readings/readings/3/20-25-y.parquet"];
-    [left, within].into_iter().for_each(|path| store.put(path, b"left").unwrap());
+    let [left, within] = ["readings/records/3/30-50-x.parquet", "readings/readings/3/20-25-y.parquet"];
+    // A writer may still commit what it begins at the head, however long it waits for the store.
+    let waiting = "readings/records/3/40-50-z.parquet";
+    [left, within, waiting].into_iter().for_each(|path| store.put(path, b"left").unwrap());
     let head = find_head(&*store, &lane_id()).unwrap();
     let from = &Head::genesis();
-    let collect = |before_us| gc::collect(&*store, &lane_id(), Scope { from, head: &head, before_us });
+    let view = View::default();
+    let scope =
+        |before_us| Scope { from, head: &head, view: &view, before_us, superseded_before_us: before_us };
+    let collect = |before_us| gc::collect(&*store, &lane_id(), scope(before_us));
     assert_eq!(collect(0).unwrap(), 0, "too young");
     let entry = store.objects.lock().unwrap().remove(&paths::entry(&lane_id(), 0)).unwrap();
     collect(1).unwrap_err();
@@ -167,6 +173,7 @@ async fn only_files_that_no_entry_names_are_collected() {
     store.objects.lock().unwrap().insert(paths::entry(&lane_id(), 0), entry);
     assert_eq!(collect(1).unwrap(), 2);
     assert!(!store.exists(left).unwrap() && !store.exists(within).unwrap());
+    assert!(store.exists(waiting).unwrap());
     sound(&*store, 40);
 }
 

@@ -61,6 +61,16 @@ pub static RECORDS: LazyLock<SchemaRef> = LazyLock::new(|| {
     ]))
 });
 
+/// One row per erased record, in offset order within a file: all that is left of it.
+///
+/// `leaf` is its leaf's hash in the Merkle tree of its entry (see [`crate::merkle`]), 32 bytes.
+pub static LEAVES: LazyLock<SchemaRef> = LazyLock::new(|| {
+    Arc::new(Schema::new(vec![
+        Field::new("offset", DataType::Int64, false),
+        Field::new("leaf", DataType::FixedSizeBinary(32), false),
+    ]))
+});
+
 /// The fields of one header in the `headers` column of [`RECORDS`].
 #[must_use]
 pub fn header_fields() -> Fields {

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::ids::{Offset, TopicPartition};
-use crate::manifest::{FileRef, SignedEntry};
+use crate::manifest::{FileRef, Head, SignedEntry};
 use crate::range::OffsetRange;
 use crate::signed::{self, Body, GENESIS, Signed, SignedError};
 
@@ -79,7 +79,7 @@ pub struct Merge {
 pub struct Erase {
     /// What remains.
     pub cover: Cover,
-    /// The rules that had run out, each until its own time.
+    /// The rules that were applied, each until its own time.
     pub rules: Vec<Rule>,
     /// Records erased by this act.
     pub records: u64,
@@ -369,6 +369,12 @@ impl Span {
             last_sha256: last.sha256.clone(),
             range: OffsetRange { first: first.entry.range.first, next: last.entry.range.next },
         })
+    }
+
+    /// The head of the lane's chain after the last of them.
+    #[must_use]
+    pub fn head(&self) -> Head {
+        Head { seq: self.next_seq, next: Some(self.range.next), previous: self.last_sha256.clone() }
     }
 
     /// Whether the entry number `seq` is one of them.

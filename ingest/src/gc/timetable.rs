@@ -7,6 +7,7 @@ use stillwell_schema::{Head, TopicPartition};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::AGE_US;
+use crate::life::compact::{Schedule, Settings};
 
 /// What a writer left that died just before this process had the lane is old enough by then.
 const FIRST_AFTER_US: i64 = AGE_US + 5 * 60 * 1_000_000;
@@ -18,6 +19,7 @@ const _: () = assert!(EVERY_US > AGE_US);
 /// The sweeps of a process. It outlives the lanes, which may come and go within an hour.
 #[derive(Debug)]
 pub(crate) struct Timetable {
+    compactions: Option<Arc<Schedule>>,
     lanes: Mutex<BTreeMap<TopicPartition, Lane>>,
     broom: Arc<Semaphore>,
 }
@@ -42,11 +44,21 @@ pub(crate) struct Sweep {
 
 impl Default for Timetable {
     fn default() -> Self {
-        Self { lanes: Mutex::default(), broom: Arc::new(Semaphore::new(1)) }
+        Self { compactions: None, lanes: Mutex::default(), broom: Arc::new(Semaphore::new(1)) }
     }
 }
 
 impl Timetable {
+    /// One by which lanes are compacted too.
+    pub(crate) fn compacting(settings: Settings) -> Self {
+        Self { compactions: Some(Arc::new(Schedule::new(settings))), ..Self::default() }
+    }
+
+    /// When lanes are compacted, if they are.
+    pub(crate) fn compactions(&self) -> Option<&Arc<Schedule>> {
+        self.compactions.as_ref()
+    }
+
     /// A lane was opened at `now_us`; one that is known keeps its times.
     pub(crate) fn enter(&self, lane: &TopicPartition, now_us: i64) {
         let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);

@@ -23,7 +23,7 @@ use super::batch::Batch;
 const ROW_GROUP_ROWS: usize = 1 << 20;
 
 /// Bytes of a row group, before compression is known: bounds what a reader of whole records holds.
-const ROW_GROUP_BYTES: usize = 128 << 20;
+pub(crate) const ROW_GROUP_BYTES: usize = 128 << 20;
 
 /// The fastest zstd level that is still zstd: the next ones gain a few percent at twice the time.
 const ZSTD_LEVEL: i32 = 1;

@@ -31,8 +31,10 @@ const GATHER_ROWS: usize = 1 << 15;
 /// The columns fed as dictionaries, which saves building their text row by row.
 const NAMES: [&str; 5] = ["machine", "sensor", "kind", "unit", "topic"];
 
-/// The archive's order, as places in the schema: machine, sensor, time, offset, index.
-const ORDER: [i32; 5] = [0, 1, 4, 10, 11];
+/// The archive's order: machine, sensor, time, offset, index.
+pub(crate) fn order() -> Vec<SortingColumn> {
+    [0, 1, 4, 10, 11].map(|i| SortingColumn { column_idx: i, descending: false, nulls_first: false }).to_vec()
+}
 
 /// The Parquet file of `rows`, which are all readings of `batch` in the archive's order.
 pub(super) fn write(batch: &Batch, rows: &[Row], properties: WriterPropertiesBuilder) -> Result<Vec<u8>> {
@@ -47,8 +49,7 @@ pub(super) fn write(batch: &Batch, rows: &[Row], properties: WriterPropertiesBui
 }
 
 fn encodings(properties: WriterPropertiesBuilder, batch: &Batch) -> WriterPropertiesBuilder {
-    let order = ORDER.map(|i| SortingColumn { column_idx: i, descending: false, nulls_first: false });
-    let mut properties = properties.set_sorting_columns(Some(order.to_vec()));
+    let mut properties = properties.set_sorting_columns(Some(order()));
     for packed in ["time", "offset", "index", "kafka_time"].map(column) {
         properties = properties
             .set_column_dictionary_enabled(packed.clone(), false)

@@ -34,7 +34,8 @@ pub(super) fn write(batch: &Batch, properties: WriterPropertiesBuilder) -> Resul
     Ok((writer.into_inner()?, rows))
 }
 
-fn encodings(mut properties: WriterPropertiesBuilder) -> WriterPropertiesBuilder {
+/// How the columns of records are written.
+pub(crate) fn encodings(mut properties: WriterPropertiesBuilder) -> WriterPropertiesBuilder {
     for packed in ["offset", "kafka_time"].map(column) {
         properties = properties
             .set_column_dictionary_enabled(packed.clone(), false)

@@ -6,6 +6,7 @@ use std::time::Duration;
 use stillwell_ingest::gc::{self, Scope};
 use stillwell_ingest::manifest::find_head;
 use stillwell_schema::Head;
+use stillwell_schema::ledger::View;
 use tokio::time::{Instant, sleep};
 
 use crate::log::Slot;
@@ -255,7 +256,9 @@ impl Group {
         for partition in 0..self.world.habits.partitions {
             let lane = lane_id(partition);
             let collected = find_head(&*self.store, &lane).and_then(|head| {
-                let scope = Scope { from: &Head::genesis(), head: &head, before_us: i64::MAX };
+                let (from, view) = (Head::genesis(), View::default());
+                let (before_us, superseded_before_us) = (i64::MAX, i64::MAX);
+                let scope = Scope { from: &from, head: &head, view: &view, before_us, superseded_before_us };
                 gc::collect(&*self.store, &lane, scope)
             });
             if let Err(error) = collected {

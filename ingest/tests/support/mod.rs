@@ -14,9 +14,10 @@ use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
 use ed25519_dalek::SigningKey;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use rand::SeedableRng;
 use rand::rngs::StdRng;
-use stillwell_ingest::manifest::Chain;
+use rand::{RngExt, SeedableRng};
+use stillwell_ingest::life::ledger::read_view;
+use stillwell_ingest::life::pieces::Pieces;
 use stillwell_ingest::stage::{Ingest, Limits, Shared};
 use stillwell_ingest::store::{ArchiveStore, Creation, Listed, StoreError};
 use stillwell_ingest::verify::{LaneReport, Level, verify_lane};
@@ -45,6 +46,8 @@ pub(crate) enum Op {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Fault {
     pub(crate) op: Op,
+    /// How many operations of its kind go well before.
+    pub(crate) skip: usize,
     /// Whether the operation takes effect all the same.
     pub(crate) after: bool,
     pub(crate) kind: io::ErrorKind,
@@ -68,12 +71,20 @@ pub(crate) struct MemoryStore {
 
 impl MemoryStore {
     pub(crate) fn fail(&self, op: Op, after: bool, kind: io::ErrorKind) {
-        self.faults.lock().unwrap().push_back(Fault { op, after, kind });
+        self.fail_after(0, op, after, kind);
+    }
+
+    pub(crate) fn fail_after(&self, skip: usize, op: Op, after: bool, kind: io::ErrorKind) {
+        self.faults.lock().unwrap().push_back(Fault { op, skip, after, kind });
     }
 
     fn fault(&self, op: Op) -> Option<Fault> {
         let mut faults = self.faults.lock().unwrap();
         let at = faults.iter().position(|fault| fault.op == op)?;
+        if faults[at].skip > 0 {
+            faults[at].skip -= 1;
+            return None;
+        }
         faults.remove(at)
     }
 
@@ -412,16 +423,17 @@ pub(crate) fn see(store: &dyn ArchiveStore) -> Seen {
     use arrow::array::AsArray;
     use arrow::datatypes::Int64Type;
     let mut seen = Seen::default();
-    for entry in Chain::new(store, lane_id()) {
-        let entry = entry.unwrap().entry;
-        for batch in entry.records.iter().flat_map(|f| read_parquet(&store.get(&f.path).unwrap().unwrap())) {
+    let view = read_view(store, &lane_id()).unwrap();
+    for piece in Pieces::new(store, &lane_id(), &view) {
+        let piece = piece.unwrap();
+        for batch in piece.records.iter().flat_map(|f| read_parquet(&store.get(&f.path).unwrap().unwrap())) {
             let offsets = batch["offset"].as_primitive::<Int64Type>();
             let (keys, values) = (batch["key"].as_binary::<i32>(), batch["value"].as_binary::<i32>());
             for ((offset, key), value) in offsets.values().iter().zip(keys).zip(values) {
                 seen.records.push((*offset, key.map(text), value.map(text)));
             }
         }
-        for batch in entry.readings.iter().flat_map(|f| read_parquet(&store.get(&f.path).unwrap().unwrap())) {
+        for batch in piece.readings.iter().flat_map(|f| read_parquet(&store.get(&f.path).unwrap().unwrap())) {
             seen.readings.extend(batch["offset"].as_primitive::<Int64Type>().values());
         }
     }

@@ -158,6 +158,10 @@ proptest! {
             }
             for (seq, of) in (0u64..).zip(model) {
                 prop_assert_eq!(view.covering(seq).map(|standing| standing.act), of);
+                for offset in [seq * 10, seq * 10 + 9] {
+                    let offset = Offset(i64::try_from(offset).unwrap());
+                    prop_assert_eq!(view.covering_offset(offset).map(|standing| standing.act), of);
+                }
             }
         }
     }

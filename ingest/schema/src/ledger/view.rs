@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::ids::TopicPartition;
+use crate::ids::{Offset, TopicPartition};
 
 use super::{ActError, Cover, Deed, Erase, Hold, LedgerHead, Merge, SignedAct};
 
@@ -15,6 +15,8 @@ pub struct View {
     head: LedgerHead,
     /// By their first entry; they do not overlap.
     covers: BTreeMap<u64, Standing>,
+    /// First entries by first offset.
+    firsts: BTreeMap<Offset, u64>,
     holds: BTreeMap<String, Hold>,
 }
 
@@ -31,7 +33,12 @@ pub struct Standing {
 
 impl Default for View {
     fn default() -> Self {
-        Self { head: LedgerHead::genesis(), covers: BTreeMap::new(), holds: BTreeMap::new() }
+        Self {
+            head: LedgerHead::genesis(),
+            covers: BTreeMap::new(),
+            firsts: BTreeMap::new(),
+            holds: BTreeMap::new(),
+        }
     }
 }
 
@@ -47,6 +54,13 @@ impl View {
     pub fn covering(&self, seq: u64) -> Option<&Standing> {
         let (_, standing) = self.covers.range(..=seq).next_back()?;
         standing.cover.span.contains(seq).then_some(standing)
+    }
+
+    /// The cover of the entry that `offset` lies in; none where there is none, or its own files are read.
+    #[must_use]
+    pub fn covering_offset(&self, offset: Offset) -> Option<&Standing> {
+        let standing = self.covers.get(self.firsts.range(..=offset).next_back()?.1)?;
+        standing.cover.span.range.contains(offset).then_some(standing)
     }
 
     /// All covers in the order of their entries.
@@ -76,7 +90,9 @@ impl View {
                 };
                 for old in &superseded {
                     self.covers.remove(&old.cover.span.first_seq);
+                    self.firsts.remove(&old.cover.span.range.first);
                 }
+                self.firsts.insert(cover.span.range.first, cover.span.first_seq);
                 self.covers.insert(cover.span.first_seq, standing);
                 superseded
             }

@@ -1,0 +1,87 @@
+//! Reads a lane's ledger into its view, and adds acts to it.
+
+use std::sync::Arc;
+
+use ed25519_dalek::SigningKey;
+use stillwell_schema::ledger::{Deed, SignedAct, View};
+use stillwell_schema::{Clock, TopicPartition, paths};
+
+use super::LifeError;
+use crate::manifest::ManifestError;
+use crate::store::{ArchiveStore, Creation, StoreError};
+
+/// What it takes to add acts.
+#[derive(Clone)]
+pub struct Pen {
+    /// Where the archive lies.
+    pub store: Arc<dyn ArchiveStore>,
+    /// Signs the acts.
+    pub key: SigningKey,
+    /// Who writes, as acts state it: a name and a UUID made at process start.
+    pub writer: String,
+    /// Dates the acts.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// The view of a lane now.
+///
+/// # Errors
+/// [`ManifestError`]; of the kind [`ManifestError::Missing`] where later acts exist beyond the end found.
+pub fn read_view(store: &dyn ArchiveStore, lane: &TopicPartition) -> Result<View, ManifestError> {
+    let mut view = View::default();
+    // Listed first: an act that is added meanwhile is then found by the reading alone.
+    let mut listed = 0;
+    store.visit(&paths::ledger_folder(lane), &mut |object| {
+        listed = listed.max(paths::entry_seq(&object.path).map_or(0, |seq| seq + 1));
+    })?;
+    follow(store, lane, &mut view)?;
+    if view.head().seq < listed {
+        return Err(ManifestError::Missing { path: paths::act(lane, view.head().seq) });
+    }
+    Ok(view)
+}
+
+/// Brings a view up to date.
+///
+/// # Errors
+/// [`ManifestError`]; the acts before the one that is named are applied.
+pub fn follow(store: &dyn ArchiveStore, lane: &TopicPartition, view: &mut View) -> Result<(), ManifestError> {
+    loop {
+        let path = paths::act(lane, view.head().seq);
+        let Some(bytes) = store.get(&path)? else { return Ok(()) };
+        let applied = SignedAct::parse(bytes).and_then(|act| view.apply(lane, &act));
+        applied.map_err(|source| ManifestError::Act { path, source: Box::new(source) })?;
+    }
+}
+
+impl Pen {
+    /// Adds an act to what `view` has seen, and applies it. This is the one place at which readers are switched.
+    ///
+    /// # Errors
+    /// [`LifeError::Raced`] where another act took its number; [`LifeError::Store`] where it is unknown whether it
+    /// was created, and the view is to be read anew.
+    pub fn add(&self, lane: &TopicPartition, view: &mut View, deed: Deed) -> Result<SignedAct, LifeError> {
+        let act = view.head().sign(lane, deed, &self.writer, self.clock.now_us(), &self.key)?;
+        // An act that the lane's readers would refuse must never be created.
+        let mut after = view.clone();
+        after.apply(lane, &act)?;
+        if !create(&*self.store, &paths::act(lane, act.act.seq), &act.bytes)? {
+            return Err(LifeError::Raced(lane.clone()));
+        }
+        *view = after;
+        Ok(act)
+    }
+}
+
+/// Creates an object; false where another has its name. An answer may be lost after the fact: what is there then
+/// decides.
+fn create(store: &dyn ArchiveStore, path: &str, bytes: &[u8]) -> Result<bool, StoreError> {
+    match store.put_if_absent(path, bytes) {
+        Ok(Creation::Created) => Ok(true),
+        other => match (store.read_back(path)?, other) {
+            (Some(found), _) => Ok(found == bytes),
+            (None, Err(error)) => Err(error),
+            (None, Ok(_)) => Ok(false),
+        },
+    }
+}
