@@ -58,6 +58,11 @@ pub fn init_metrics() -> anyhow::Result<PrometheusHandle> {
         .context("cannot install the metrics recorder")?;
     describe_gauge!("process_resident_memory_bytes", "resident memory of this process");
     describe_gauge!("process_cpu_seconds", "CPU time of this process, user and system");
+    describe_gauge!("stillwell_lane_state", "1 for the state that a lane is in, 0 for the others");
+    describe_gauge!(
+        "stillwell_store_wait_seconds",
+        "for how long a lane's commit has been waiting for the archive's store; 0 while none waits"
+    );
     Ok(handle)
 }
 

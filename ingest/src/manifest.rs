@@ -73,8 +73,12 @@ pub fn read_entry(
 /// # Errors
 /// [`ManifestError`]; of the kind [`ManifestError::Missing`] where entries exist beyond the end found.
 pub fn find_head(store: &dyn ArchiveStore, lane: &TopicPartition) -> Result<Head, ManifestError> {
-    // Listed first: an entry that another writer adds meanwhile is then found by the search alone.
-    let listed = entries_listed(store, lane)?;
+    let head = search_head(store, lane)?;
+    let listed = entries_listed(store, lane, head.seq)?;
+    if head.seq >= listed {
+        return Ok(head);
+    }
+    // Another writer may have added them meanwhile: a search that begins after the listing finds those.
     let head = search_head(store, lane)?;
     if head.seq < listed {
         return Err(ManifestError::Missing { path: paths::entry(lane, head.seq) });
@@ -82,12 +86,17 @@ pub fn find_head(store: &dyn ArchiveStore, lane: &TopicPartition) -> Result<Head
     Ok(head)
 }
 
-/// What follows the highest seq in the lane's folder.
-fn entries_listed(store: &dyn ArchiveStore, lane: &TopicPartition) -> Result<u64, StoreError> {
+/// What follows the highest seq in the lane's folder, of those from `first` on; 0 where there is none.
+fn entries_listed(store: &dyn ArchiveStore, lane: &TopicPartition, first: u64) -> Result<u64, StoreError> {
     let mut next = 0;
-    store.visit(&paths::manifest_folder(lane), &mut |listed| {
-        next = next.max(paths::entry_seq(&listed.path).map_or(0, |seq| seq + 1));
-    })?;
+    let after = first.checked_sub(1).map(|seq| paths::entry(lane, seq));
+    store.visit_after(
+        &paths::manifest_folder(lane),
+        after.as_deref().unwrap_or_default(),
+        &mut |listed| {
+            next = next.max(paths::entry_seq(&listed.path).map_or(0, |seq| seq + 1));
+        },
+    )?;
     Ok(next)
 }
 

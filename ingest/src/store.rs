@@ -79,6 +79,19 @@ pub trait ArchiveStore: Send + Sync + 'static {
     /// [`StoreError`]; `each` may have seen some.
     fn visit(&self, folder: &str, each: &mut dyn FnMut(Listed)) -> Result<(), StoreError>;
 
+    /// Shows those of them whose paths come after `after`, which is no path or one of that folder. A store that
+    /// lists in order begins there, so that the end of a lane of years is found without its beginning.
+    ///
+    /// # Errors
+    /// [`StoreError`]; `each` may have seen some.
+    fn visit_after(&self, folder: &str, after: &str, each: &mut dyn FnMut(Listed)) -> Result<(), StoreError> {
+        self.visit(folder, &mut |listed| {
+            if listed.path.as_str() > after {
+                each(listed);
+            }
+        })
+    }
+
     /// The names of the folders directly in a folder (the root where it is empty), sorted; none where there is no
     /// such folder.
     ///

@@ -9,11 +9,10 @@ use std::sync::{Arc, Condvar, Mutex};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use stillwell_ingest::stage::Limits;
 use stillwell_ingest::store::{ArchiveStore, Creation, Listed, LocalStore, ProbeError, StoreError, probe};
-use stillwell_ingest::verify::verify_lane;
 use stillwell_schema::Offset;
 use stillwell_schema::health::{Board, State};
 use stillwell_source::lane::{LaneEnd, Stage};
-use support::{CRASH, LIMITS, MemoryStore, Op, chunk, expected, ingest_on, key, lane, lane_id, see};
+use support::{CRASH, LIMITS, MemoryStore, Op, audit, chunk, expected, ingest_on, lane, lane_id, see};
 
 /// A small file system of its own; taken away with the test.
 struct Disk(tempfile::TempDir);
@@ -74,8 +73,8 @@ fn mount(args: &[&str], folder: &Path) -> Result<(), String> {
 }
 
 fn sound(store: &dyn ArchiveStore, next: i64) {
-    let report = verify_lane(store, &lane_id(), Some(&key().verifying_key())).unwrap();
-    assert_eq!(report.problems, Vec::<String>::new());
+    let report = audit(store);
+    assert!(report.problems.is_empty(), "{:?}", report.problems);
     assert_eq!(report.range.unwrap().next, Offset(next));
     assert_eq!(see(store), expected(0, next));
 }

@@ -6,6 +6,7 @@
 //! **Writes are tried once.** Whether a write whose answer is lost took effect is for the commit protocol to find
 //! out, so nothing here asks again behind its back. Reads are asked again a few times, for they change nothing.
 
+use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +15,7 @@ use futures::{FutureExt, StreamExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
 use stillwell_schema::StoreOptions;
-use stillwell_schema::archive::{BucketUrl, Scheme};
+use stillwell_schema::archive::BucketUrl;
 use tokio::runtime::{self, Runtime};
 
 use super::{ArchiveStore, Creation, Listed, StoreError, is_inside};
@@ -33,10 +34,8 @@ const SILENCE_MAX: Duration = Duration::from_secs(30);
 const UPLOAD_BYTES_PER_SECOND: u64 = 256 << 10;
 
 /// A bucket, or what lies below a prefix of one.
-#[derive(Debug)]
 pub struct BucketStore {
-    scheme: Scheme,
-    prefix: String,
+    url: BucketUrl,
     /// Tries once.
     writes: Arc<dyn ObjectStore>,
     /// Tries again.
@@ -59,8 +58,7 @@ impl BucketStore {
             .build()
             .map_err(|error| StoreError::new("open", url.root(), error))?;
         Ok(Self {
-            scheme: url.scheme,
-            prefix: url.prefix.clone(),
+            url: url.clone(),
             writes: build::build(url, options, build::once()).map_err(wrong)?,
             reads: build::build(url, options, build::again()).map_err(wrong)?,
             runtime: Some(runtime),
@@ -83,7 +81,7 @@ impl BucketStore {
         if !is_inside(path) {
             return Err(Fault::outside());
         }
-        let joined = [self.prefix.as_str(), path].into_iter().filter(|part| !part.is_empty());
+        let joined = [self.url.prefix.as_str(), path].into_iter().filter(|part| !part.is_empty());
         Ok(Path::parse(joined.collect::<Vec<_>>().join("/")).map_err(object_store::Error::from)?)
     }
 
@@ -96,7 +94,7 @@ impl BucketStore {
     async fn create(&self, path: &str, bytes: &[u8]) -> Result<Creation, Fault> {
         match self.upload(path, bytes, PutMode::Create).await {
             Ok(()) => Ok(Creation::Created),
-            Err(fault) if fault.exists(self.scheme) => Ok(Creation::AlreadyExists),
+            Err(fault) if fault.exists(self.url.scheme) => Ok(Creation::AlreadyExists),
             Err(fault) => Err(fault),
         }
     }
@@ -123,9 +121,12 @@ impl BucketStore {
         }
     }
 
-    async fn walk(&self, folder: &str, each: &mut dyn FnMut(Listed)) -> Result<(), Fault> {
+    async fn walk(&self, folder: &str, after: &str, each: &mut dyn FnMut(Listed)) -> Result<(), Fault> {
         let full = self.full(folder)?;
-        let mut objects = self.reads.list(Some(&full));
+        let mut objects = match after {
+            "" => self.reads.list(Some(&full)),
+            after => self.reads.list_with_offset(Some(&full), &self.full(after)?),
+        };
         while let Some(object) = answer(SILENCE_MAX, objects.next().map(Ok)).await? {
             let object = object?;
             let Some(name) = name_in(&full, &object.location) else { continue };
@@ -171,7 +172,11 @@ impl ArchiveStore for BucketStore {
     }
 
     fn visit(&self, folder: &str, each: &mut dyn FnMut(Listed)) -> Result<(), StoreError> {
-        self.run("list", folder, self.walk(folder, each))
+        self.run("list", folder, self.walk(folder, "", each))
+    }
+
+    fn visit_after(&self, folder: &str, after: &str, each: &mut dyn FnMut(Listed)) -> Result<(), StoreError> {
+        self.run("list", folder, self.walk(folder, after, each))
     }
 
     fn folders(&self, folder: &str) -> Result<Vec<String>, StoreError> {
@@ -180,6 +185,13 @@ impl ArchiveStore for BucketStore {
 
     fn delete(&self, path: &str) -> Result<(), StoreError> {
         self.run("delete", path, self.remove(path))
+    }
+}
+
+/// The clients hold secrets.
+impl fmt::Debug for BucketStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BucketStore").field("url", &self.url).finish_non_exhaustive()
     }
 }
 

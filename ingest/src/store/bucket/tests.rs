@@ -1,6 +1,7 @@
 use std::io::ErrorKind;
 
 use stillwell_schema::ArchiveUrl;
+use stillwell_schema::archive::Scheme;
 
 use super::*;
 
