@@ -495,6 +495,7 @@ mod tests {
         let set = env(&[
             ("STILLWELL_ARCHIVE_STORE_REGION", "env"),
             ("STILLWELL_ARCHIVE_STORE_ENDPOINT", "http://127.0.0.1:1"),
+            ("AWS_ACCESS_KEY_ID", "own"),
             ("AWS_SECRET_ACCESS_KEY", "hush"),
             ("AZURE_STORAGE_ACCOUNT_KEY", "hush"),
         ]);
@@ -510,7 +511,10 @@ mod tests {
             given_options.config,
             given.map(|(name, value)| (name.to_owned(), value.to_owned())).into()
         );
-        assert_eq!(given_options.environment.into_keys().collect::<Vec<_>>(), ["AWS_SECRET_ACCESS_KEY"]);
+        assert_eq!(
+            given_options.environment.into_keys().collect::<Vec<_>>(),
+            ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"]
+        );
         for (text, part) in [
             ("[ingest]\narchive='s4://plant'", "s4"),
             ("[ingest]\narchive='s3://plant'\n[archive_store]\nregoin='x'", "regoin"),
