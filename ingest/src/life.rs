@@ -3,7 +3,7 @@
 //!
 //! Reading order: [`ledger`] reads and adds the acts of a lane's second chain; [`pieces`] walks a lane as its view
 //! stands; `rewrite` puts new files in the place of those of a run of pieces, and proves them before an act names
-//! them; [`compact`] and [`retain`] say which runs; [`hold`] keeps what is under legal hold.
+//! them; [`lookup`] finds records in a piece; [`compact`] and [`retain`] say which runs; [`hold`] keeps what is under legal hold.
 //!
 //! **Architecture invariant:** the creation of an act is the only point at which readers see another file, and no
 //! act is created whose files were not read back from the store and proven: every entry's Merkle root from the new
@@ -21,6 +21,7 @@ use crate::store::StoreError;
 pub mod compact;
 pub mod hold;
 pub mod ledger;
+pub mod lookup;
 pub mod pieces;
 pub mod retain;
 mod rewrite;

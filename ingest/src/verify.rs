@@ -5,6 +5,7 @@
 //! | chain | entries | no entry altered, missing, forked or out of order; offsets without hole or overlap |
 //! | files | and the data files | each file has the hash and size that its entry states |
 //! | records | and what is in them | each record is under its entry's Merkle root, and every count is right |
+//! | kafka | and the topics again ([`kafka`]) | each record that a topic still has is the archived one |
 //!
 //! Every lane is held against the archive's keys and checkpoints ([`crate::evidence`]); a checkpoint that was kept
 //! elsewhere shows a truncation that nothing inside could.
@@ -24,6 +25,7 @@ use crate::evidence;
 use crate::store::{ArchiveStore, StoreError};
 
 mod files;
+pub mod kafka;
 mod lane;
 mod leaves;
 mod ledger;

@@ -12,7 +12,7 @@ use stillwell_ingest::store::{ArchiveStore, Creation, Listed, LocalStore, ProbeE
 use stillwell_schema::Offset;
 use stillwell_schema::health::{Board, State};
 use stillwell_source::lane::{LaneEnd, Stage};
-use support::{CRASH, LIMITS, MemoryStore, Op, audit, chunk, expected, ingest_on, lane, lane_id, see};
+use support::{CRASH, LIMITS, MemoryStore, Op, audit, chunk, expected, ingest_on, lane, see};
 
 /// A small file system of its own; taken away with the test.
 struct Disk(tempfile::TempDir);

@@ -2,20 +2,19 @@
 
 use arrow::array::{AsArray, StringArray};
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType, UInt32Type};
-use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
 use stillwell_schema::key_change::KeyChange;
-use stillwell_schema::manifest::FileRef;
 use stillwell_schema::merkle::{Hash, proof};
-use stillwell_schema::{Entry, Offset, SignedEntry, paths};
-use stillwell_source::chunk::RecordChunk;
+use stillwell_schema::{Offset, SignedEntry, TopicPartition, paths};
 use stillwell_source::decode::Decoder;
 use thiserror::Error;
 
 use super::{FORMAT, Proof, Record, readings};
 use crate::evidence::{self, EvidenceError};
-use crate::manifest::{Chain, ManifestError};
-use crate::reader::{RecordColumns, each_batch};
+use crate::life::ledger::read_view;
+use crate::life::lookup::{self, Leaves, LookupError};
+use crate::life::pieces::{Piece, Pieces};
+use crate::manifest::{ManifestError, read_entry};
 use crate::store::{ArchiveStore, StoreError};
 
 /// Which reading is to be proven.
@@ -46,13 +45,8 @@ pub enum ProveError {
     #[error(transparent)]
     Evidence(#[from] EvidenceError),
     /// A file is missing or damaged.
-    #[error("{path}: {reason}; `stillwell verify` tells what else is wrong")]
-    File {
-        /// The file.
-        path: String,
-        /// What is wrong.
-        reason: String,
-    },
+    #[error(transparent)]
+    Lookup(#[from] LookupError),
     /// There is no such reading.
     #[error("the archive holds no such reading; `select * from readings where …` shows what it holds")]
     NotFound,
@@ -83,33 +77,53 @@ pub fn prove(
         if sought.place.is_some_and(|(partition, _)| partition != lane.partition) {
             continue;
         }
-        for signed in Chain::new(store, lane) {
-            let signed = signed?;
-            let places = places(store, &signed.entry, sought)?;
+        let view = read_view(store, &lane)?;
+        for piece in Pieces::new(store, &lane, &view) {
+            let piece = piece?;
+            let places = places(store, &piece, sought)?;
             matches += places.len();
             if let (None, Some(place)) = (&first, places.first()) {
-                first = Some((signed, *place));
+                first = Some((lane.clone(), piece, *place));
             }
         }
     }
-    let (signed, (offset, index)) = first.ok_or(ProveError::NotFound)?;
-    Ok((proof_of(store, signed, Offset(offset), index, decoder)?, matches))
+    let (lane, piece, (offset, index)) = first.ok_or(ProveError::NotFound)?;
+    let signed = entry_of(store, &lane, &piece, Offset(offset))?;
+    Ok((proof_of(store, &piece, &signed, (Offset(offset), index), decoder)?, matches))
 }
 
-/// Offset and index of each reading of `entry` that is sought, sorted.
-fn places(store: &dyn ArchiveStore, entry: &Entry, sought: &Sought) -> Result<Vec<(i64, u32)>, ProveError> {
-    let Some(file) = &entry.readings else { return Ok(Vec::new()) };
-    let times = entry.time_min_us.zip(entry.time_max_us);
-    let in_time = times.is_some_and(|(min, max)| (min..=max).contains(&sought.time_us));
-    let of_machine = entry.machines.as_ref().is_none_or(|all| all.contains(&sought.machine));
-    let in_range = sought.place.is_none_or(|(_, offset)| entry.range.contains(offset));
+/// Offset and index of each reading of `piece` that is sought, sorted.
+fn places(store: &dyn ArchiveStore, piece: &Piece, sought: &Sought) -> Result<Vec<(i64, u32)>, ProveError> {
+    let in_time = piece.time_us.is_some_and(|(min, max)| (min..=max).contains(&sought.time_us));
+    let in_range = sought.place.is_none_or(|(_, offset)| piece.span.range.contains(offset));
     let mut places = Vec::new();
-    if in_time && of_machine && in_range {
+    if in_time && in_range {
         let columns = ["machine", "sensor", "time", "offset", "index"];
-        each_row_batch(store, file, Some(&columns), &mut |batch| matching(batch, sought, &mut places))?;
+        for file in &piece.readings {
+            lookup::rows(store, &file.path, Some(&columns), &mut |batch| {
+                matching(batch, sought, &mut places)
+            })?;
+        }
     }
     places.sort_unstable();
     Ok(places)
+}
+
+/// The entry of a piece that covers `offset`.
+fn entry_of(
+    store: &dyn ArchiveStore,
+    lane: &TopicPartition,
+    piece: &Piece,
+    offset: Offset,
+) -> Result<SignedEntry, ProveError> {
+    for seq in piece.span.first_seq..piece.span.next_seq {
+        let signed = read_entry(store, lane, seq)?;
+        let signed = signed.ok_or_else(|| ManifestError::Missing { path: paths::entry(lane, seq) })?;
+        if signed.entry.range.contains(offset) {
+            return Ok(signed);
+        }
+    }
+    Err(ProveError::NotFound)
 }
 
 fn matching(batch: &RecordBatch, sought: &Sought, places: &mut Vec<(i64, u32)>) {
@@ -128,26 +142,17 @@ fn matching(batch: &RecordBatch, sought: &Sought, places: &mut Vec<(i64, u32)>) 
 
 fn proof_of(
     store: &dyn ArchiveStore,
-    signed: SignedEntry,
-    offset: Offset,
-    index: u32,
+    piece: &Piece,
+    signed: &SignedEntry,
+    (offset, index): (Offset, u32),
     decoder: &mut dyn Decoder,
 ) -> Result<Proof, ProveError> {
     let entry = &signed.entry;
-    let (mut leaves, mut found): (Vec<Hash>, Option<(usize, RecordChunk)>) = (Vec::new(), None);
-    if let Some(file) = &entry.records {
-        each_row_batch(store, file, None, &mut |batch| {
-            let columns = RecordColumns::of(batch);
-            for row in 0..batch.num_rows() {
-                if columns.offset[row] == offset.0 {
-                    found = Some((leaves.len(), columns.chunk(row)));
-                }
-                leaves.push(columns.leaf(row));
-            }
-        })?;
-    }
+    let Leaves { leaves, record } = lookup::leaves(store, piece, entry.range, Some(offset))?;
     let decode = |reason: String| ProveError::Decode { topic: entry.topic.clone(), offset, reason };
-    let (leaf, chunk) = found.ok_or_else(|| decode("the record is not there".into()))?;
+    let chunk = record.ok_or_else(|| decode("the record is not there".into()))?;
+    let leaf = leaves.partition_point(|(at, _)| *at < offset.0);
+    let hashes: Vec<Hash> = leaves.iter().map(|(_, hash)| *hash).collect();
     let readings = readings(&chunk, decoder).map_err(&decode)?;
     let reading = readings.into_iter().find(|reading| reading.index == index);
     Ok(Proof {
@@ -155,8 +160,8 @@ fn proof_of(
         reading: reading.ok_or_else(|| decode("it has no reading of that index".into()))?,
         record: Record::of(&chunk),
         leaf: leaf as u64,
-        leaves: leaves.len() as u64,
-        path: proof::path(&leaves, leaf).iter().map(hex::encode).collect(),
+        leaves: hashes.len() as u64,
+        path: proof::path(&hashes, leaf).iter().map(hex::encode).collect(),
         entry: String::from_utf8_lossy(&signed.bytes).into_owned(),
         key_changes: key_changes(store)?,
     })
@@ -169,15 +174,4 @@ fn key_changes(store: &dyn ArchiveStore) -> Result<Vec<String>, EvidenceError> {
         changes.push(String::from_utf8_lossy(&change.bytes).into_owned());
     }
     Ok(changes)
-}
-
-fn each_row_batch(
-    store: &dyn ArchiveStore,
-    file: &FileRef,
-    columns: Option<&[&str]>,
-    each: &mut dyn FnMut(&RecordBatch),
-) -> Result<(), ProveError> {
-    let damaged = |reason: String| ProveError::File { path: file.path.clone(), reason };
-    let bytes = store.get(&file.path)?.ok_or_else(|| damaged("it is missing".into()))?;
-    each_batch(bytes.into(), columns, each).map_err(|error: ArrowError| damaged(error.to_string()))
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 use stillwell_schema::{GapReason, Offset, OffsetRange, TopicPartition, paths};
 
+use super::kafka::Compared;
 use super::{Level, Options, Trust};
 
 /// Problems listed of one lane; beyond, they are only counted.
@@ -69,6 +70,8 @@ pub struct LaneReport {
     pub orphans: u64,
     /// Their paths, the first [`LISTED_MAX`] of them.
     pub orphan_files: Vec<String>,
+    /// What was held against Kafka; none where that was not asked for.
+    pub kafka: Option<Compared>,
     /// Everything that is wrong, the first [`PROBLEMS_MAX`] of it.
     pub problems: Vec<Problem>,
     /// How much is wrong.
@@ -156,7 +159,7 @@ impl Report {
         self.judge();
     }
 
-    fn judge(&mut self) {
+    pub(super) fn judge(&mut self) {
         self.sound = self.problems.is_empty() && self.lanes.iter().all(|lane| lane.problems_total == 0);
     }
 

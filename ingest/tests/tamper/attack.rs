@@ -141,7 +141,7 @@ fn stranger() -> SigningKey {
 fn is_of(path: &str, lane: &TopicPartition) -> bool {
     paths::data_folders(lane)
         .into_iter()
-        .chain([paths::manifest_folder(lane)])
+        .chain([paths::manifest_folder(lane), paths::ledger_folder(lane)])
         .any(|folder| path.strip_prefix(&folder).is_some_and(|rest| rest.starts_with('/')))
 }
 

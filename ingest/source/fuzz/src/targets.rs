@@ -230,7 +230,9 @@ impl Run {
             let names: Vec<String> = self.table.names().iter().take(2).map(|name| name.to_string()).collect();
             let first = self.table.series(0);
             self.table = SeriesTable::default();
-            names.iter().for_each(|name| drop(self.table.intern_name(name)));
+            for name in names {
+                self.table.intern_name(name);
+            }
             self.table.intern(first);
             self.decoder.new_table();
         }
