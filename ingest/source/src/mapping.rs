@@ -188,7 +188,7 @@ impl Mapping {
         if is_one && !settings.values.is_empty() {
             return Err(wrong("values", "a row has either `values` or `value` and `text`"));
         }
-        let each = settings.each.as_deref().map(|text| each(text)).transpose()?;
+        let each = settings.each.as_deref().map(each).transpose()?;
         let depth = each.as_ref().map_or(0, Path::wildcards);
         let parse = Parse { settings, defaults: &defaults, up_max: depth };
         let values = if is_one || !settings.values.is_empty() { &settings.values } else { &defaults.values };
@@ -265,7 +265,7 @@ impl Parse<'_> {
         };
         let path = Path::parse(from).map_err(|message| wrong(&key, message))?;
         let last = path.steps.len().saturating_sub(1);
-        if path.steps[..last].iter().any(|step| *step == path::Step::All) {
+        if path.steps[..last].contains(&path::Step::All) {
             return Err(wrong(&key, format!("{from:?} may have a * at its end alone; `each` iterates rows")));
         }
         if path.steps.is_empty() {

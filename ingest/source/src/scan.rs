@@ -180,7 +180,7 @@ impl Scan {
         let asked = self.client.fetch_metadata(Some(&self.topic), ANSWER_WITHIN);
         let metadata = asked.map_err(|error| self.no_answer(error))?;
         let found = metadata.topics().iter().find(|topic| topic.name() == self.topic);
-        let ids = found.into_iter().flat_map(|topic| topic.partitions());
+        let ids = found.into_iter().flat_map(rdkafka::metadata::MetadataTopic::partitions);
         let mut ids: Vec<i32> = ids.map(rdkafka::metadata::MetadataPartition::id).collect();
         if ids.is_empty() {
             return Err(ScanError::NoTopic(self.topic.clone()));

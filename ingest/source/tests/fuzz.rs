@@ -53,7 +53,7 @@ fn fuzz(target: &Target, seed: u64, runs_max: Option<u64>) {
         engine.learn(outcome);
         runs += 1;
     }
-    println!(
+    eprintln!(
         "{}: {runs} records in {:.1} s, {accepted} accepted, {} kinds of outcome, {} MiB at most, seed {seed}",
         target.name,
         started.elapsed().as_secs_f64(),
@@ -78,7 +78,7 @@ fn fail(target: &Target, seed: u64, run: u64, record: &[u8], why: &str) -> ! {
 fn any_bytes_are_read_or_refused() {
     let number = |name| std::env::var(name).ok().map(|text| text.parse().expect("a number"));
     let seed = number("STILLWELL_SEED").unwrap_or_else(rand::random);
-    println!("STILLWELL_SEED={seed}");
+    eprintln!("STILLWELL_SEED={seed}");
     let only = std::env::var("STILLWELL_TEST_FUZZ_TARGET").ok();
     let targets = only.map_or_else(|| TARGETS.to_vec(), |name| vec![target(&name)]);
     for target in &targets {

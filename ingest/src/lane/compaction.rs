@@ -43,7 +43,7 @@ pub(super) fn if_due<D>(shared: &Shared<D>, schedule: &Arc<Schedule>, lane: &Top
             // The other process did the same work.
             Err(LifeError::Raced(_)) => tracing::info!(%lane, "another process compacts this lane"),
             Err(error) => {
-                tracing::warn!(%lane, %error, "the lane was not compacted; it is tried again later")
+                tracing::warn!(%lane, %error, "the lane was not compacted; it is tried again later");
             }
         }
         // Nobody waits; other lanes may be compacted from here on.

@@ -101,7 +101,7 @@ fn places(store: &dyn ArchiveStore, piece: &Piece, sought: &Sought) -> Result<Ve
         let columns = ["machine", "sensor", "time", "offset", "index"];
         for file in &piece.readings {
             lookup::rows(store, &file.path, Some(&columns), &mut |batch| {
-                matching(batch, sought, &mut places)
+                matching(batch, sought, &mut places);
             })?;
         }
     }

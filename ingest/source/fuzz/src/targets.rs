@@ -227,11 +227,11 @@ impl Run {
         self.runs += 1;
         if self.runs.is_multiple_of(TABLE_RUNS) {
             // The codes of the readings before are in every table: they were its first.
-            let names: Vec<String> = self.table.names().iter().take(2).map(|name| name.to_string()).collect();
+            let names: Vec<String> = self.table.names().iter().take(2).map(ToString::to_string).collect();
             let first = self.table.series(0);
             self.table = SeriesTable::default();
             for name in names {
-                self.table.intern_name(name);
+                self.table.intern_name(&name);
             }
             self.table.intern(first);
             self.decoder.new_table();

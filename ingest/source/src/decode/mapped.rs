@@ -20,6 +20,9 @@ pub(super) use scalar::Scalar;
 pub use sink::{NAME_BYTES_MAX, Origin, READINGS_MAX, TEXT_BYTES_MAX};
 pub(super) use sink::{Row, Sink};
 
+/// Hears of a node's children.
+pub(super) type Each<'a, N> = dyn FnMut(&str, N) -> Result<(), DecodeError> + 'a;
+
 /// A foreign record as a tree.
 pub(super) trait Tree {
     /// A place in it.
@@ -31,11 +34,7 @@ pub(super) trait Tree {
     /// The n-th element of a list.
     fn item(&self, node: Self::Node, i: usize) -> Option<Self::Node>;
     /// Calls `each` with every member of an object and its name, or every element of a list and its number.
-    fn children(
-        &self,
-        node: Self::Node,
-        each: &mut dyn FnMut(&str, Self::Node) -> Result<(), DecodeError>,
-    ) -> Result<(), DecodeError>;
+    fn children(&self, node: Self::Node, each: &mut Each<'_, Self::Node>) -> Result<(), DecodeError>;
     /// Whether it is a list.
     fn is_list(&self, node: Self::Node) -> bool;
     /// What stands there.

@@ -13,7 +13,7 @@ use arrow::datatypes::{
 use arrow::util::display::array_value_to_string;
 
 use super::super::DecodeError;
-use super::super::mapped::{Scalar, Tree};
+use super::super::mapped::{Each, Scalar, Tree};
 
 const DAY_US: i64 = 86_400_000_000;
 
@@ -72,11 +72,7 @@ impl<'a> Tree for RowTree<'a> {
         (from + i < to).then(|| Node::Cell(values, from + i))
     }
 
-    fn children(
-        &self,
-        node: Node<'a>,
-        each: &mut dyn FnMut(&str, Node<'a>) -> Result<(), DecodeError>,
-    ) -> Result<(), DecodeError> {
+    fn children(&self, node: Node<'a>, each: &mut Each<'_, Node<'a>>) -> Result<(), DecodeError> {
         let (fields, columns, row) = match node {
             Node::Row => (self.batch.schema_ref().fields(), self.batch.columns(), self.row),
             Node::Cell(cell, row) => match cell.as_struct_opt() {

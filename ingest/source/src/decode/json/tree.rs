@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::super::DecodeError;
-use super::super::mapped::{Scalar, Tree};
+use super::super::mapped::{Each, Scalar, Tree};
 use super::cursor::{Cursor, error};
 use super::number;
 
@@ -137,11 +137,7 @@ impl Tree for JsonTree<'_> {
         if self.is_list(node) { self.inner(node).nth(i) } else { None }
     }
 
-    fn children(
-        &self,
-        node: u32,
-        each: &mut dyn FnMut(&str, u32) -> Result<(), DecodeError>,
-    ) -> Result<(), DecodeError> {
+    fn children(&self, node: u32, each: &mut Each<'_, u32>) -> Result<(), DecodeError> {
         match self.byte(node) {
             b'{' => self.inner(node).try_for_each(|child| each(&self.key(child)?, child)),
             b'[' => self.inner(node).enumerate().try_for_each(|(i, child)| each(&i.to_string(), child)),

@@ -36,7 +36,10 @@ fn decode(decoder: &mut LineDecoder, kafka_ms: i64, value: &str) -> Result<Vec<R
     Ok((0..out.len()).map(row).collect())
 }
 
-fn check(line: &str, expected: &[(&str, &str, i64, Option<f64>, Option<&str>)]) {
+/// Machine, sensor, time in µs, value and text.
+type Expected<'a> = (&'a str, &'a str, i64, Option<f64>, Option<&'a str>);
+
+fn check(line: &str, expected: &[Expected<'_>]) {
     let found =
         decode(&mut decoder(), 1_795_000_000_000, line).unwrap_or_else(|error| panic!("{line}: {error}"));
     let expected: Vec<Row> = expected

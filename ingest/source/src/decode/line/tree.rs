@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::super::DecodeError;
-use super::super::mapped::{Scalar, Tree};
+use super::super::mapped::{Each, Scalar, Tree};
 
 /// One parsed line.
 #[derive(Debug, Default)]
@@ -72,11 +72,7 @@ impl Tree for LineTree<'_> {
         None
     }
 
-    fn children(
-        &self,
-        node: Node,
-        each: &mut dyn FnMut(&str, Node) -> Result<(), DecodeError>,
-    ) -> Result<(), DecodeError> {
+    fn children(&self, node: Node, each: &mut Each<'_, Node>) -> Result<(), DecodeError> {
         let (items, place): (_, fn(usize) -> Node) = match node {
             Node::Tags => (&self.tags, Node::Tag),
             Node::Fields => (&self.fields, Node::Field),
