@@ -43,7 +43,7 @@ def records(folder, jitter):
                     try:
                         reading["value"] = float(cell)
                     except ValueError:
-                        reading["value"] = cell
+                        reading["text"] = cell
                     readings.append(reading)
                 yield ms + (noise.randrange(20) if jitter else 0), readings
 
