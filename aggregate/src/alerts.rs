@@ -15,7 +15,7 @@ use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
 use rdkafka::{Offset, TopicPartitionList};
 use serde::Serialize;
 use stillwell_schema::TopicPartition;
-use stillwell_source::settings::KafkaSettings;
+use stillwell_source::settings::{KafkaSettings, is_consumers};
 
 use crate::error::AggregateError;
 
@@ -114,7 +114,7 @@ impl Alerts {
     async fn connect(&self, lane: &TopicPartition) -> Result<Publisher, AggregateError> {
         let mut config = ClientConfig::new();
         for (key, value) in &self.kafka.properties {
-            if !["group.", "session.", "heartbeat."].iter().any(|prefix| key.starts_with(prefix)) {
+            if !is_consumers(key) {
                 config.set(key, value);
             }
         }

@@ -3,6 +3,7 @@
 use clickhouse::error::Error;
 use stillwell_schema::health::State;
 use stillwell_source::consumer::ConsumerError;
+use stillwell_source::halt::Halted;
 use thiserror::Error;
 
 /// Why the aggregator, or one lane of it, cannot go on.
@@ -28,6 +29,9 @@ pub enum AggregateError {
     /// The alerts' producer.
     #[error("alerts: {0}")]
     Alerts(#[from] rdkafka::error::KafkaError),
+    /// Most of what was read since the last snapshot cannot be decoded.
+    #[error(transparent)]
+    Halted(Box<Halted>),
     /// The writer of the views has stopped.
     #[error("the writer of the views has stopped")]
     Stopped,

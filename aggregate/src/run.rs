@@ -7,6 +7,7 @@ use stillwell_schema::Clock;
 use stillwell_schema::health::{Board, State};
 use stillwell_source::budget::Budget;
 use stillwell_source::consumer::{self, ConsumerSettings};
+use stillwell_source::halt::Halts;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -46,6 +47,7 @@ pub async fn run(
         flush_interval: settings.flush_interval,
         board: board.clone(),
         room: Room::default(),
+        halts: Halts::new("aggregate"),
     };
     let consumer = ConsumerSettings {
         kafka: settings.kafka,

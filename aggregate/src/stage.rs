@@ -12,9 +12,10 @@ use stillwell_source::backoff::{Backoff, Retry};
 use stillwell_source::chunk::RecordChunk;
 use stillwell_source::compute::compute;
 use stillwell_source::decode::{Decoded, Decoder, Stalled, decode_chunk, decoder_for};
+use stillwell_source::halt::{Halts, Tally};
 use stillwell_source::lane::{Lane, LaneEnd, Stage};
 use stillwell_source::series::SeriesTable;
-use stillwell_source::settings::TopicSettings;
+use stillwell_source::settings::{self, TopicSettings};
 use stillwell_source::waiting::Waiting;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
@@ -37,6 +38,9 @@ use room::Share;
 const CATCHING_UP: u32 = 4;
 /// Between two tries of reading back.
 const RETRY: Duration = Duration::from_millis(500);
+/// How long a lane waits for more before it passes over records of which most cannot be decoded, as they may be the
+/// first of many, over which the write side, which gathers longer, halts.
+const SUSPECT_WAIT: Duration = Duration::from_secs(10);
 /// How long an orderly stop waits for ClickHouse. What is then not stored is folded again at the next start.
 const STOP_WAIT: Duration = Duration::from_secs(20);
 
@@ -49,6 +53,7 @@ pub(crate) struct Aggregate {
     pub(crate) flush_interval: Duration,
     pub(crate) board: Board,
     pub(crate) room: Room,
+    pub(crate) halts: Halts,
 }
 
 /// What a lane's CPU work needs; it moves to a compute thread and back.
@@ -73,6 +78,12 @@ struct LaneTask<'a> {
     flight: Option<(i64, oneshot::Receiver<()>)>,
     /// What is not in a snapshot yet.
     changed: bool,
+    /// How much of that could be decoded,
+    tally: Tally,
+    /// and what share of it need not.
+    share_max: settings::Share,
+    /// Since when it is more than that, though few.
+    suspect_since: Option<Instant>,
     due: Instant,
     share: Share,
 }
@@ -81,16 +92,23 @@ impl Stage for Aggregate {
     type Error = AggregateError;
 
     async fn position(&self, lane: &TopicPartition) -> Result<Option<Offset>, AggregateError> {
+        self.halts.check(lane).map_err(AggregateError::Halted)?;
         Ok(reload::position(&self.store, lane).await?.map(|stored| Offset(stored.position)))
     }
 
     async fn run(&self, lane: Lane) -> Result<LaneEnd, AggregateError> {
         let part = part(&lane.id);
         let done = self.run_lane(lane).await;
-        if done.is_ok() {
-            self.board.remove(&part);
+        match &done {
+            Ok(_) => self.board.remove(&part),
+            Err(AggregateError::Halted(halted)) => self.halts.add(halted.clone()),
+            Err(_) => {}
         }
         done
+    }
+
+    fn is_transient(error: &AggregateError) -> bool {
+        !matches!(error, AggregateError::Halted(_))
     }
 }
 
@@ -126,6 +144,9 @@ impl Aggregate {
             waiting: None,
             flight: None,
             changed: false,
+            tally: Tally::default(),
+            share_max: topic.dead_letter_share_max,
+            suspect_since: None,
             due: Instant::now() + self.flush_interval,
             share: self.room.enter(),
         };
@@ -145,11 +166,12 @@ impl LaneTask<'_> {
             }
             let look = self.waiting.as_ref().map(Waiting::look_at);
             let is_due = self.changed && self.flight.is_none();
+            let due = self.suspect_since.map_or(self.due, |since| self.due.max(since + SUSPECT_WAIT));
             tokio::select! {
                 biased;
                 () = revoked.cancelled() => return Ok(LaneEnd::Done),
                 stored = landed(&mut self.flight) => self.land(stored).await?,
-                () = tokio::time::sleep_until(self.due), if is_due => self.launch().await?,
+                () = tokio::time::sleep_until(due), if is_due => self.launch().await?,
                 () = tokio::time::sleep_until(look.unwrap_or_else(Instant::now)), if look.is_some() && !full => {
                     if self.lane.chunks.is_closed() {
                         return self.stop().await;
@@ -204,16 +226,19 @@ impl LaneTask<'_> {
             // Revoked: what was folded of this lane is of no use any more.
             return Ok(());
         }
-        let lane = self.lane.id.clone();
-        let (work, readings) = compute(move || {
-            let Decoded { columns, .. } = &decoded;
+        let (lane, mut tally) = (self.lane.id.clone(), std::mem::take(&mut self.tally));
+        let (work, tally, readings) = compute(move || {
+            let Decoded { columns, failures } = &decoded;
+            tally.take(&chunk, failures);
             work.fold.apply(&chunk, columns, &groups, &work.table);
             let Work { table, fold, scoring, .. } = &mut *work;
             scoring.take(&lane, &chunk, columns, table, fold);
-            (work, decoded.columns.len())
+            (work, tally, decoded.columns.len())
         })
         .await;
-        self.work = Some(work);
+        (self.work, self.tally) = (Some(work), tally);
+        let is_suspect = self.tally.is_suspect(self.share_max);
+        self.suspect_since = self.suspect_since.or_else(|| Some(Instant::now())).filter(|_| is_suspect);
         self.position = next;
         self.changed = true;
         counter!("stillwell_readings_total", "stage" => "aggregate").increment(readings as u64);
@@ -240,8 +265,12 @@ impl LaneTask<'_> {
         self.lane.revoked.run_until_cancelled(bring).await.is_some()
     }
 
-    /// Hands what changed to the flusher.
+    /// Hands what changed to the flusher, unless most of it could not be decoded.
     async fn launch(&mut self) -> Result<(), AggregateError> {
+        self.suspect_since = None;
+        if let Some(halted) = std::mem::take(&mut self.tally).judge(self.share_max) {
+            return Err(AggregateError::Halted(Box::new(halted)));
+        }
         let Some(mut work) = self.work.take() else { return Err(AggregateError::Stopped) };
         let (lane, position) = (self.lane.id.clone(), self.position);
         let (work, parts, alerts) = compute(move || {

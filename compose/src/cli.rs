@@ -13,6 +13,7 @@ use stillwell_schema::ArchiveUrl;
 
 use crate::config::{Config, DOCUMENTED, Query};
 use crate::decode::{self, DecodeArgs};
+use crate::dlq;
 use crate::endpoints::Endpoints;
 use crate::engines::clickhouse::server::ServerArgs;
 use crate::engines::fetch::{Sources, cache_folder};
@@ -87,6 +88,9 @@ enum Command {
     Status(AskedArgs),
     #[command(flatten)]
     Evidence(evidence::Command),
+    /// Dead letters: look through what could not be read, and send it again
+    #[command(subcommand)]
+    Dlq(dlq::Command),
     /// Show what a topic's format and mapping make of a record's bytes
     Decode(DecodeArgs),
     #[command(flatten)]
@@ -202,12 +206,28 @@ impl Cli {
             Command::Life(command) => return life::run(command, &config),
             command => command,
         };
+        if let Command::Dlq(command) = command {
+            return interruptible(move |stop| dlq::run(command, &config, &stop));
+        }
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         runtime.block_on(execute(command, config))?;
         // A blocking read of a terminal or a broker that is away must not hold up the exit.
         runtime.shutdown_timeout(std::time::Duration::from_secs(1));
         Ok(0)
     }
+}
+
+/// Runs what blocks, and hands it the signal to stop.
+fn interruptible(
+    work: impl FnOnce(CancellationToken) -> anyhow::Result<u8> + Send + 'static,
+) -> anyhow::Result<u8> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let code = runtime.block_on(async {
+        let stop = stop_signal();
+        tokio::task::spawn_blocking(move || work(stop)).await
+    })?;
+    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    code
 }
 
 #[allow(clippy::print_stderr)]
@@ -244,6 +264,7 @@ async fn execute(command: Command, config: Config) -> anyhow::Result<()> {
         | Command::Evidence(_)
         | Command::Decode(_)
         | Command::Life(_)
+        | Command::Dlq(_)
         | Command::Config
         | Command::Completions { .. }
         | Command::ClickhouseServer(_)

@@ -15,6 +15,7 @@ use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 use stillwell_schema::ArchiveUrl;
 use stillwell_source::mapping::MappingSettings;
+use stillwell_source::settings::Share;
 
 mod life;
 
@@ -117,7 +118,7 @@ fn flatten(name: &str, value: &toml::Value, flat: &mut BTreeMap<String, String>)
 }
 
 /// One `[[topic]]`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Topic {
     /// Its name.
@@ -130,6 +131,8 @@ pub struct Topic {
     pub time_unit: String,
     /// Where its undecodable records go; `<name>.dlq` where empty.
     pub dead_letters: String,
+    /// The share of a batch, from 0 to 1, that may go there; beyond it the partition stands still and alarms.
+    pub dead_letter_share_max: f64,
     /// What of a foreign record is a reading ([`stillwell_source::mapping`]).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mapping: Option<MappingSettings>,
@@ -143,6 +146,7 @@ impl Default for Topic {
             format: "json".into(),
             time_unit: String::new(),
             dead_letters: String::new(),
+            dead_letter_share_max: 0.5,
             mapping: None,
         }
     }
@@ -381,6 +385,11 @@ impl Config {
             self.ingest.archive.parse::<ArchiveUrl>().context("[ingest] archive")?;
         }
         let names: BTreeSet<&str> = self.topic.iter().map(|topic| topic.name.as_str()).collect();
+        for topic in &self.topic {
+            if Share::new(topic.dead_letter_share_max).is_none() {
+                bail!("[[topic]] {}: dead_letter_share_max is a share from 0 to 1", topic.name);
+            }
+        }
         if names.is_empty() || names.contains("") || names.len() < self.topic.len() {
             bail!("there must be at least one [[topic]], each with a name of its own");
         }

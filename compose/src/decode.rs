@@ -19,6 +19,8 @@ use crate::stages;
 
 mod print;
 
+pub(crate) use print::excerpt;
+
 const EXAMPLES: &str = "\
 Examples:
   stillwell decode --explain sample.json                   with the format and mapping of the config's first topic
@@ -104,6 +106,16 @@ fn decode<'a>(args: &DecodeArgs, decoder: &mut dyn Decoder, number: usize, bytes
         decoder.decode(&record, 0, &mut table, &mut columns)
     };
     Outcome { number, bytes, table, columns, origins, result }
+}
+
+/// What a decoder makes of one record, for people: its readings with where their fields came from, or its error
+/// with the place of it.
+pub(crate) fn explained(decoder: &mut dyn Decoder, record: &RecordRef<'_>) -> String {
+    let (mut table, mut columns, mut origins) =
+        (SeriesTable::default(), ReadingColumns::default(), Vec::new());
+    decoder.new_table();
+    let result = decoder.explain(record, &mut table, &mut columns, &mut origins);
+    print::text(&Outcome { number: 0, bytes: record.bytes(), table, columns, origins, result }, true, false)
 }
 
 fn topic(args: &DecodeArgs, config: &Config) -> anyhow::Result<TopicSettings> {

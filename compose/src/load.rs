@@ -8,7 +8,7 @@
 mod chance;
 pub mod faults;
 pub mod generate;
-mod parse;
+pub(crate) mod parse;
 pub mod plant;
 pub mod producer;
 mod progress;

@@ -20,7 +20,7 @@ use stillwell_schema::{ArchiveUrl, Clock, StoreOptions, SystemClock};
 use stillwell_source::consumer::{self, ConsumerError};
 use stillwell_source::decode::{Decoder, decoder_for};
 use stillwell_source::mapping::Mapping;
-use stillwell_source::settings::{Format, FormatSettings, KafkaSettings, TimeUnit, TopicSettings};
+use stillwell_source::settings::{Format, FormatSettings, KafkaSettings, Share, TimeUnit, TopicSettings};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::error;
@@ -112,7 +112,14 @@ pub fn topic(topic: &Topic) -> anyhow::Result<TopicSettings> {
     }
     let mapping = topic.mapping.as_ref().map(|mapping| Mapping::parse(mapping, format)).transpose();
     settings.mapping = mapping.with_context(|| format!("[[topic]] {name}"))?;
-    Ok(TopicSettings { name: name.clone(), format: settings, dead_letters: topic.dead_letters() })
+    let share = Share::new(topic.dead_letter_share_max)
+        .with_context(|| format!("[[topic]] {name}: dead_letter_share_max is a share from 0 to 1"))?;
+    Ok(TopicSettings {
+        name: name.clone(),
+        format: settings,
+        dead_letters: topic.dead_letters(),
+        dead_letter_share_max: share,
+    })
 }
 
 /// The write side's settings; `data` is where what the config leaves open lies.

@@ -8,7 +8,7 @@ use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::RDKafkaErrorCode;
-use stillwell_source::settings::KafkaSettings;
+use stillwell_source::settings::{KafkaSettings, is_consumers};
 use tracing::info;
 
 use crate::config::Config;
@@ -17,11 +17,54 @@ const WITHIN: Duration = Duration::from_secs(30);
 /// Dead letters and alerts are few.
 const SIDE_PARTITIONS: i32 = 1;
 
-/// Makes the configured topics, their dead letter topics and the alerts topic where they are missing.
+/// A topic that is made where it is missing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    name: String,
+    partitions: i32,
+    /// Whether its records are never to expire.
+    is_kept: bool,
+}
+
+impl Wanted {
+    /// The topic in which redrives of the dead letter topic `dead_letters` are noted. What it forgot would be sent
+    /// a second time, so nothing of it expires.
+    #[must_use]
+    pub fn audit(dead_letters: &str) -> Self {
+        Self { name: audit(dead_letters), partitions: SIDE_PARTITIONS, is_kept: true }
+    }
+
+    fn new(name: &str, partitions: i32) -> Self {
+        Self { name: name.to_owned(), partitions, is_kept: false }
+    }
+}
+
+/// The name of the audit topic beside a dead letter topic.
+#[must_use]
+pub fn audit(dead_letters: &str) -> String {
+    format!("{dead_letters}.audit")
+}
+
+/// Makes the configured topics, their dead letter and audit topics and the alerts topic where they are missing.
 ///
 /// # Errors
 /// If Kafka does not answer or refuses.
 pub async fn ensure(config: &Config, kafka: &KafkaSettings) -> anyhow::Result<()> {
+    let mut wanted = Vec::new();
+    for topic in &config.topic {
+        wanted.push(Wanted::new(&topic.name, topic.partitions));
+        wanted.push(Wanted::new(&topic.dead_letters(), SIDE_PARTITIONS));
+        wanted.push(Wanted::audit(&topic.dead_letters()));
+    }
+    wanted.push(Wanted::new(&config.aggregate.alerts_topic, SIDE_PARTITIONS));
+    make(kafka, wanted).await
+}
+
+/// Makes those of the topics that are missing.
+///
+/// # Errors
+/// If Kafka does not answer or refuses.
+pub async fn make(kafka: &KafkaSettings, mut wanted: Vec<Wanted>) -> anyhow::Result<()> {
     let client = client_config(kafka);
     let existing = tokio::task::spawn_blocking({
         let client = client.clone();
@@ -29,16 +72,15 @@ pub async fn ensure(config: &Config, kafka: &KafkaSettings) -> anyhow::Result<()
     })
     .await?
     .with_context(|| format!("kafka at {} does not answer", kafka.brokers))?;
-    let mut wanted: Vec<(String, i32)> = Vec::new();
-    for topic in &config.topic {
-        wanted.push((topic.name.clone(), topic.partitions));
-        wanted.push((topic.dead_letters(), SIDE_PARTITIONS));
-    }
-    wanted.push((config.aggregate.alerts_topic.clone(), SIDE_PARTITIONS));
-    wanted.retain(|(name, _)| !existing.contains(name));
+    let mut names = existing;
+    // Several topics may share a dead letter topic.
+    wanted.retain(|topic| names.insert(topic.name.clone()));
     let new: Vec<NewTopic<'_>> = wanted
         .iter()
-        .map(|(name, partitions)| NewTopic::new(name, *partitions, TopicReplication::Fixed(-1)))
+        .map(|topic| {
+            let new = NewTopic::new(&topic.name, topic.partitions, TopicReplication::Fixed(-1));
+            if topic.is_kept { new.set("retention.ms", "-1").set("retention.bytes", "-1") } else { new }
+        })
         .collect();
     if new.is_empty() {
         return Ok(());
@@ -57,11 +99,10 @@ pub async fn ensure(config: &Config, kafka: &KafkaSettings) -> anyhow::Result<()
     Ok(())
 }
 
-fn client_config(kafka: &KafkaSettings) -> ClientConfig {
+pub(crate) fn client_config(kafka: &KafkaSettings) -> ClientConfig {
     let mut client = ClientConfig::new();
     client.set("bootstrap.servers", &kafka.brokers);
-    // Nobody joins a group here.
-    for (key, value) in kafka.properties.iter().filter(|(key, _)| !key.starts_with("group.")) {
+    for (key, value) in kafka.properties.iter().filter(|(key, _)| !is_consumers(key)) {
         client.set(key, value);
     }
     client

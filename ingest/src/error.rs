@@ -4,6 +4,7 @@ use stillwell_schema::manifest::EntryError;
 use stillwell_schema::range::RangeError;
 use stillwell_schema::{Offset, TopicPartition};
 use stillwell_source::consumer::ConsumerError;
+use stillwell_source::halt::Halted;
 use thiserror::Error;
 
 use crate::evidence::EvidenceError;
@@ -80,6 +81,9 @@ pub enum IngestError {
         /// Where the archive ends.
         next: Offset,
     },
+    /// Most of a batch cannot be decoded.
+    #[error(transparent)]
+    Halted(Box<Halted>),
     /// A lane of a topic that the settings do not name.
     #[error("topic {0} is not configured; add it to [[topics]]")]
     UnknownTopic(String),

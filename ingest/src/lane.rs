@@ -225,6 +225,7 @@ impl<D: DeadLetterSink> Writer<D> {
             let flight = flight::Flight {
                 shared: Arc::clone(&self.shared),
                 dead_letters: self.topic.dead_letters.clone(),
+                share_max: self.topic.dead_letter_share_max,
                 display: self.display.clone(),
                 head: self.head.clone(),
             };

@@ -12,6 +12,7 @@ use rand::rngs::StdRng;
 use stillwell_schema::health::{Board, State};
 use stillwell_schema::{Clock, Head, Offset, TopicPartition};
 use stillwell_source::backoff::Retry;
+use stillwell_source::halt::Halts;
 use stillwell_source::lane::{Lane, LaneEnd, Stage};
 use stillwell_source::settings::TopicSettings;
 use uuid::Uuid;
@@ -32,6 +33,7 @@ pub struct Ingest<D> {
     shared: Arc<Shared<D>>,
     lanes: Arc<AtomicUsize>,
     sweeps: Arc<Timetable>,
+    halts: Halts,
 }
 
 /// What all lanes of a write side use.
@@ -75,7 +77,12 @@ impl<D> Ingest<D> {
     /// A write side without lanes yet.
     #[must_use]
     pub fn new(shared: Shared<D>) -> Self {
-        Self { shared: Arc::new(shared), lanes: Arc::default(), sweeps: Arc::default() }
+        Self {
+            shared: Arc::new(shared),
+            lanes: Arc::default(),
+            sweeps: Arc::default(),
+            halts: Halts::new("ingest"),
+        }
     }
 
     /// The same, which also compacts its lanes.
@@ -89,6 +96,7 @@ impl<D: DeadLetterSink> Stage for Ingest<D> {
     type Error = IngestError;
 
     async fn position(&self, lane: &TopicPartition) -> Result<Option<Offset>, IngestError> {
+        self.halts.check(lane).map_err(IngestError::Halted)?;
         let head = self.shared.head(lane).await.inspect_err(|error| self.shared.show_error(lane, error))?;
         Ok(head.next)
     }
@@ -108,6 +116,10 @@ impl<D: DeadLetterSink> Stage for Ingest<D> {
             }
             Ok(LaneEnd::Restart) => {
                 self.shared.show(&id, State::Starting, "another writer went ahead; starting over");
+            }
+            Err(IngestError::Halted(halted)) => {
+                self.shared.show(&id, State::Failed, halted.to_string());
+                self.halts.add(halted.clone());
             }
             Err(error) => self.shared.show_error(&id, error),
         }

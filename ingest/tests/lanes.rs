@@ -7,12 +7,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use stillwell_ingest::IngestError;
 use stillwell_ingest::gc::{self, Scope};
 use stillwell_ingest::manifest::find_head;
 use stillwell_ingest::stage::Limits;
 use stillwell_ingest::store::{ArchiveStore, LocalStore};
 use stillwell_schema::ledger::View;
 use stillwell_schema::{Clock, Head, Offset, paths};
+use stillwell_source::chunk::RecordChunk;
 use stillwell_source::lane::{LaneEnd, Stage};
 use support::{
     AWAY, ByHand, LIMITS, LeapingClock, MemoryStore, Op, SetClock, audit, chunk, expected, ingest, ingest_at,
@@ -245,4 +247,40 @@ async fn a_key_that_was_replaced_signs_nothing_more() {
     assert!(error.contains("restart"), "{error}");
     assert_eq!(board.read()["ingest/readings/3"].state, stillwell_schema::health::State::Failed);
     assert!(!store.exists(&paths::entry(&lane_id(), 0)).unwrap());
+}
+
+/// `records` that no decoder reads.
+fn garbage(records: i64) -> RecordChunk {
+    let mut chunk = RecordChunk::new(lane_id(), Offset(0));
+    for offset in 0..records {
+        chunk.push(Offset(offset), 0, None, Some(b"garbage"), []);
+    }
+    chunk
+}
+
+#[tokio::test]
+async fn a_batch_of_garbage_halts_its_lane_before_anything_is_written_and_a_few_do_not() {
+    let store = Arc::new(MemoryStore::default());
+    let (stage, kept, board) = ingest(&store, "a", LIMITS);
+    let (many, feed) = lane(0);
+    feed.chunks.send(garbage(200)).await.unwrap();
+    drop(feed);
+    let halted = stage.run(many).await.unwrap_err();
+    assert!(matches!(&halted, IngestError::Halted(halted) if halted.failures == 200), "{halted}");
+    assert!(store.objects.lock().unwrap().is_empty());
+    assert!(kept.0.lock().unwrap().is_empty());
+    let shown = board.read().remove("ingest/readings/3").unwrap();
+    assert_eq!(shown.state, stillwell_schema::health::State::Failed);
+    assert!(shown.detail.contains("200 of 200") && shown.detail.contains("restart"), "{}", shown.detail);
+    assert!(matches!(stage.position(&lane_id()).await, Err(IngestError::Halted(_))));
+
+    // Another process looks anew, and what is few passes.
+    let (stage, kept, _) = ingest(&store, "b", LIMITS);
+    assert_eq!(stage.position(&lane_id()).await.unwrap(), None);
+    let (few, feed) = lane(0);
+    feed.chunks.send(garbage(99)).await.unwrap();
+    drop(feed);
+    assert_eq!(stage.run(few).await.unwrap(), LaneEnd::Done);
+    assert_eq!(kept.0.lock().unwrap().len(), 99);
+    assert_eq!(stage.position(&lane_id()).await.unwrap(), Some(Offset(99)));
 }

@@ -112,7 +112,7 @@ fn failure(error: &DecodeError, bytes: &[u8], explain: bool, out: &mut String) {
 }
 
 /// The bytes around `at`, with a caret below it: as text where they are, else in hex.
-fn excerpt(bytes: &[u8], at: usize) -> String {
+pub(crate) fn excerpt(bytes: &[u8], at: usize) -> String {
     let at = at.min(bytes.len());
     let Ok(text) = std::str::from_utf8(bytes) else { return hex(bytes, at) };
     let at = text.floor_char_boundary(at);

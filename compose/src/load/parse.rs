@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// `500ms`, `1s`, `10m`, `2h`, `1d`; a bare number is seconds.
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let split = text.find(|c: char| c != '.' && !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(split);
     let seconds = match unit {
@@ -19,19 +19,19 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
 }
 
 /// A moment in RFC 3339, as µs UTC.
-pub(super) fn time_us(text: &str) -> Result<i64, String> {
+pub(crate) fn time_us(text: &str) -> Result<i64, String> {
     let time = chrono::DateTime::parse_from_rfc3339(text);
     time.map(|time| time.timestamp_micros()).map_err(|_| "say a time such as 2026-01-05T06:00:00Z".to_owned())
 }
 
 /// A number from 0 to 1.
-pub(super) fn probability(text: &str) -> Result<f64, String> {
+pub(crate) fn probability(text: &str) -> Result<f64, String> {
     let p: f64 = text.parse().map_err(|_| "say a number from 0 to 1".to_owned())?;
     if (0.0..=1.0).contains(&p) { Ok(p) } else { Err("a probability lies between 0 and 1".to_owned()) }
 }
 
 /// `key=value`.
-pub(super) fn property(text: &str) -> Result<(String, String), String> {
+pub(crate) fn property(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or("say key=value, such as security.protocol=SSL")?;
     Ok((key.trim().to_owned(), value.trim().to_owned()))
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::Args;
+use stillwell_source::settings::is_consumers;
 
 use super::parse::property;
 use crate::config::Config;
@@ -47,9 +48,7 @@ impl TargetArgs {
         if self.kafka.as_ref().is_none_or(String::is_empty) && !config.kafka.brokers.is_empty() {
             self.kafka = Some(config.kafka.brokers.clone());
         }
-        // A producer joins no group.
-        let of_config =
-            config.kafka.flat_properties()?.into_iter().filter(|(key, _)| !key.starts_with("group."));
+        let of_config = config.kafka.flat_properties()?.into_iter().filter(|(key, _)| !is_consumers(key));
         // Of two values for one property the later counts: the command line's.
         self.properties = of_config.chain(std::mem::take(&mut self.properties)).collect();
         Ok(())

@@ -4,6 +4,7 @@
 mod browser;
 mod bucket;
 mod crash;
+mod dlq;
 mod lifecycle;
 mod malformed;
 mod outage;

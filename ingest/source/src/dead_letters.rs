@@ -1,6 +1,8 @@
 //! Sends what cannot be read to the dead letter topic, as it came: key, value and headers are the original's,
 //! and further headers, in the names that Kafka Connect gives them, say where it came from and what is wrong.
 //!
+//! [`letter`] reads them back: to be looked at, and to be sent again.
+//!
 //! A header whose name came encoded (see [`stillwell_schema::columns::RECORDS`]) goes out encoded. Each letter
 //! goes by itself. What passes ([`verdict`]) is waited for without end, as long as the broker is
 //! away; what does not is refused, counted and left behind, so that no letter holds up another.
@@ -15,10 +17,12 @@ use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
 use stillwell_schema::{Offset, TopicPartition};
 use thiserror::Error;
 
+use crate::backoff::{Backoff, Retry};
 use crate::chunk::RecordRef;
 use crate::decode::DecodeError;
-use crate::settings::{KafkaSettings, canonical};
+use crate::settings::{KafkaSettings, canonical, is_consumers};
 
+pub mod letter;
 mod outage;
 mod verdict;
 
@@ -30,9 +34,8 @@ use verdict::{Verdict, verdict};
 
 /// Records on their way at once.
 const IN_FLIGHT_MAX: usize = 1000;
-/// Bounds of the wait between two tries.
-const RETRY_MIN: Duration = Duration::from_millis(200);
-const RETRY_MAX: Duration = Duration::from_secs(10);
+/// The waits between two tries; each letter has its own, so that they do not come back in step.
+const RETRY: Retry = Retry { first: Duration::from_millis(200), most: Duration::from_secs(10) };
 /// Producers that may break down over one letter; the next breakdown is the letter's refusal.
 const BREAKDOWNS_MAX: u32 = 3;
 /// An error quotes what it could not read, and a header is no place for a whole record.
@@ -49,10 +52,6 @@ const DEFAULTS: &[(&str, &str)] = &[
     // What librdkafka may hold of letters on their way, part of the memory promise.
     ("queue.buffering.max.kbytes", "65536"),
 ];
-
-/// Consumers' properties, which a producer does not know.
-const CONSUMERS_ONLY: &[&str] =
-    &["group.", "session.", "heartbeat.", "fetch.", "queued.", "max.p", "isolation."];
 
 /// Some letters of a batch were refused for good.
 #[derive(Debug, Error)]
@@ -137,7 +136,8 @@ impl DeadLetters {
         error: &DecodeError,
         outage: &Outage<'_>,
     ) -> Result<(), KafkaError> {
-        let (mut wait, mut breakdowns) = (RETRY_MIN, 0);
+        let mut backoff = Backoff::new(RETRY, record.offset.0.cast_unsigned());
+        let mut breakdowns = 0;
         loop {
             let (producer, number) = self.current();
             let letter = FutureRecord {
@@ -148,7 +148,9 @@ impl DeadLetters {
                 timestamp: (record.timestamp_ms >= 0).then_some(record.timestamp_ms),
                 headers: Some(headers(route.lane, record, error)),
             };
-            let Err((failure, _)) = producer.send::<[u8], [u8], _>(letter, wait).await else { return Ok(()) };
+            let Err((failure, _)) = producer.send::<[u8], [u8], _>(letter, RETRY.first).await else {
+                return Ok(());
+            };
             match verdict(&failure, producer.client().fatal_error().is_some()) {
                 Verdict::Refused => return Err(failure),
                 Verdict::Broken if breakdowns == BREAKDOWNS_MAX => return Err(failure),
@@ -159,8 +161,7 @@ impl DeadLetters {
                 Verdict::Away => {}
             }
             outage.tell(&failure);
-            tokio::time::sleep(wait).await;
-            wait = (wait * 2).min(RETRY_MAX);
+            backoff.wait().await;
         }
     }
 
@@ -186,7 +187,7 @@ fn config(kafka: &KafkaSettings) -> ClientConfig {
         config.set(canonical(key), *value);
     }
     for (key, value) in &kafka.properties {
-        if !CONSUMERS_ONLY.iter().any(|prefix| key.starts_with(prefix)) {
+        if !is_consumers(key) {
             config.set(canonical(key), value);
         }
     }
@@ -201,19 +202,22 @@ fn config(kafka: &KafkaSettings) -> ClientConfig {
 fn headers(lane: &TopicPartition, record: &RecordRef<'_>, error: &DecodeError) -> OwnedHeaders {
     let (partition, offset) = (lane.partition.to_string(), record.offset.to_string());
     let message = error.to_string();
-    let ours = [
-        ("__connect.errors.topic", &*lane.topic),
-        ("__connect.errors.partition", &partition),
-        ("__connect.errors.offset", &offset),
-        ("__connect.errors.connector.name", "stillwell"),
-        ("__connect.errors.stage", "VALUE_CONVERTER"),
-        ("__connect.errors.exception.class.name", error.class),
-        ("__connect.errors.exception.message", &message[..message.floor_char_boundary(MESSAGE_BYTES_MAX)]),
+    let values = [
+        &*lane.topic,
+        &partition,
+        &offset,
+        "stillwell",
+        "VALUE_CONVERTER",
+        error.class,
+        &message[..message.floor_char_boundary(MESSAGE_BYTES_MAX)],
     ];
     let theirs = record
         .headers()
         .fold(OwnedHeaders::new(), |headers, (key, value)| headers.insert(Header { key, value }));
-    ours.into_iter().fold(theirs, |headers, (key, value)| headers.insert(Header { key, value: Some(value) }))
+    letter::HEADERS
+        .into_iter()
+        .zip(values)
+        .fold(theirs, |headers, (key, value)| headers.insert(Header { key, value: Some(value) }))
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Bytes to columns: the seam behind which each wire format stands.
 //!
 //! A lane has one [`Decoder`] for its whole life ([`decoder_for`]): it reads each record by the record's own
-//! `content-type` header, or as the topic's settings say ([`switch`]).
+//! `content-type` header, or as the topic's settings say ([`switch`]). A panic in it costs one record ([`guard`]).
 
 use thiserror::Error;
 
@@ -14,6 +14,7 @@ pub use mapped::Origin;
 pub use remedy::remedy;
 
 pub mod arrow;
+mod guard;
 pub mod json;
 pub mod line;
 pub mod mapped;
@@ -154,7 +155,8 @@ pub fn decode_chunk(
 /// The decoder of a lane of a topic.
 #[must_use]
 pub fn decoder_for(topic: &TopicSettings) -> Box<dyn Decoder> {
-    Box::new(switch::Switch::new(topic))
+    let topic = topic.clone();
+    Box::new(guard::Guard::new(move || switch::Switch::new(&topic)))
 }
 
 #[cfg(test)]

@@ -287,6 +287,8 @@ impl Scan {
                 if take(chunk).is_break() {
                     return Ok(End::Stopped);
                 }
+                // However long the reader took, that was not Kafka's silence.
+                reading.heard = Instant::now();
             } else if reading.is_quiet() {
                 progress(&reading.progress);
             }

@@ -34,6 +34,31 @@ pub(crate) fn canonical(key: &str) -> &str {
     ALIASES.iter().find(|(alias, _)| *alias == key).map_or(key, |(_, name)| name)
 }
 
+/// Properties of consumers, by how they begin: a producer does not know them, and who joins no group must not
+/// have a member's.
+const CONSUMERS_ONLY: &[&str] = &[
+    "auto.offset.",
+    "check.crcs",
+    "enable.auto.",
+    "enable.partition.eof",
+    "fetch.",
+    "group.",
+    "heartbeat.",
+    "isolation.",
+    "max.partition.",
+    "max.poll.",
+    "partition.assignment.",
+    "queued.",
+    "session.",
+];
+
+/// Whether a librdkafka property is a consumer's, so that producers, administration and whoever reads outside of
+/// a group leave it out.
+#[must_use]
+pub fn is_consumers(property: &str) -> bool {
+    CONSUMERS_ONLY.iter().any(|beginning| property.starts_with(beginning))
+}
+
 /// One topic and how its records are read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopicSettings {
@@ -43,6 +68,35 @@ pub struct TopicSettings {
     pub format: FormatSettings,
     /// Where its undecodable records go.
     pub dead_letters: String,
+    /// The share of a batch that may go there; beyond it the lane stands still, as then the records are hardly
+    /// what is wrong.
+    pub dead_letter_share_max: Share,
+}
+
+/// A share of a whole, from 0 to 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Share {
+    millionths: u64,
+}
+
+impl Share {
+    /// All of it.
+    pub const WHOLE: Self = Self { millionths: 1_000_000 };
+    /// Half of it.
+    pub const HALF: Self = Self { millionths: 500_000 };
+
+    /// A share, to a millionth; none where it is not from 0 to 1.
+    #[must_use]
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is from 0 to a million")]
+    pub fn new(share: f64) -> Option<Self> {
+        (0.0..=1.0).contains(&share).then(|| Self { millionths: (share * 1e6).round() as u64 })
+    }
+
+    /// Whether `part` of `whole` is more than this share.
+    #[must_use]
+    pub fn is_exceeded_by(self, part: usize, whole: usize) -> bool {
+        part as u128 * 1_000_000 > u128::from(self.millionths) * whole as u128
+    }
 }
 
 impl TopicSettings {
@@ -53,6 +107,7 @@ impl TopicSettings {
             name: name.to_owned(),
             format: FormatSettings::of(Format::Json),
             dead_letters: format!("{name}.dlq"),
+            dead_letter_share_max: Share::HALF,
         }
     }
 }
@@ -148,6 +203,32 @@ impl TimeUnit {
             "us" => Some(Self::Micros),
             "ns" => Some(Self::Nanos),
             _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_is_exceeded_by_more_than_it_alone() {
+        let half = Share::new(0.5).unwrap();
+        assert_eq!(half, Share::HALF);
+        assert!(!half.is_exceeded_by(50, 100) && half.is_exceeded_by(51, 100));
+        assert!(!Share::WHOLE.is_exceeded_by(usize::MAX, usize::MAX));
+        assert!(Share::new(0.0).unwrap().is_exceeded_by(1, usize::MAX));
+        assert_eq!([1.1, -0.1, f64::NAN].map(Share::new), [None; 3]);
+    }
+
+    #[test]
+    fn what_a_producer_does_not_know_is_told_by_its_beginning() {
+        for name in ["group.instance.id", "max.partition.fetch.bytes", "fetch.wait.max.ms", "isolation.level"]
+        {
+            assert!(is_consumers(name), "{name}");
+        }
+        for name in ["security.protocol", "max.in.flight", "message.max.bytes", "client.id", "linger.ms"] {
+            assert!(!is_consumers(name), "{name}");
         }
     }
 }

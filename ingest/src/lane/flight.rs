@@ -9,6 +9,7 @@ use stillwell_schema::health::State;
 use stillwell_schema::{Head, TopicPartition};
 use stillwell_source::dead_letters::KafkaError;
 use stillwell_source::lane::DisplayCommit;
+use stillwell_source::settings::Share;
 
 use super::patience;
 use crate::commit::{Commit, Outcome};
@@ -22,6 +23,8 @@ use crate::writer::{Batch, Encoded, encode};
 pub(super) struct Flight<D> {
     pub(super) shared: Arc<Shared<D>>,
     pub(super) dead_letters: String,
+    /// The share of the batch that may go there.
+    pub(super) share_max: Share,
     pub(super) display: DisplayCommit,
     /// What the entry must follow.
     pub(super) head: Head,
@@ -31,6 +34,9 @@ impl<D: DeadLetterSink> Flight<D> {
     pub(super) async fn run(self, batch: Batch) -> Result<Outcome, IngestError> {
         let began = Instant::now();
         let lane = batch.lane().clone();
+        if let Some(halted) = batch.tally().judge(self.share_max) {
+            return Err(IngestError::Halted(Box::new(halted)));
+        }
         self.send_dead_letters(&batch).await;
         let unique = self.shared.unique().to_string();
         // The records' memory is given back here: what may wait for the store is only the encoded files.

@@ -6,6 +6,7 @@ use stillwell_schema::{Gap, Offset, OffsetRange, TopicPartition};
 use stillwell_source::chunk::{RecordChunk, RecordRef};
 use stillwell_source::columns::ReadingColumns;
 use stillwell_source::decode::{DecodeError, Decoder, Stalled, TransientError, decode_chunk};
+use stillwell_source::halt::Tally;
 use stillwell_source::series::SeriesTable;
 use thiserror::Error;
 
@@ -21,7 +22,7 @@ pub struct Batch {
     pub(super) tree: Tree,
     payload_bytes: usize,
     memory_bytes: usize,
-    failures: usize,
+    tally: Tally,
 }
 
 /// One chunk with what was decoded from it.
@@ -65,7 +66,7 @@ impl Batch {
             tree: Tree::default(),
             payload_bytes: 0,
             memory_bytes: 0,
-            failures: 0,
+            tally: Tally::default(),
         }
     }
 
@@ -104,7 +105,7 @@ impl Batch {
         }
         self.payload_bytes += chunk.payload_bytes();
         self.memory_bytes += chunk.memory_bytes() + columns.memory_bytes() + failures_bytes(failures);
-        self.failures += failures.len();
+        self.tally.take(chunk, failures);
         self.parts.push(part);
         Ok(())
     }
@@ -139,10 +140,16 @@ impl Batch {
         self.memory_bytes + self.table.memory_bytes()
     }
 
+    /// How much of it could be decoded.
+    #[must_use]
+    pub fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
     /// Number of records that could not be decoded.
     #[must_use]
     pub fn failures(&self) -> usize {
-        self.failures
+        self.tally.failures()
     }
 
     /// The records that could not be decoded, in order.

@@ -36,6 +36,25 @@ fn text(name: &[u8]) -> Cow<'_, str> {
     }
 }
 
+/// The bytes of a name that stands as text; none where what follows the mark is not as [`of`] writes it.
+pub(crate) fn bytes(text: &str) -> Option<Vec<u8>> {
+    let Some(mut rest) = text.strip_prefix(MARK).map(str::as_bytes) else {
+        return Some(text.as_bytes().to_vec());
+    };
+    let mut name = Vec::with_capacity(rest.len());
+    while let Some((&byte, tail)) = rest.split_first() {
+        rest = tail;
+        if byte != b'%' {
+            name.push(byte);
+            continue;
+        }
+        let (digits, tail) = rest.split_at_checked(2)?;
+        name.push(u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?);
+        rest = tail;
+    }
+    Some(name)
+}
+
 fn encoded(name: &[u8]) -> String {
     let mut text = MARK.to_owned();
     for &byte in name {
@@ -118,6 +137,7 @@ mod tests {
         ];
         for (name, expected) in cases {
             assert_eq!(text(name), expected);
+            assert_eq!(bytes(expected).as_deref(), Some(name));
         }
     }
 

@@ -72,8 +72,11 @@ pub(super) async fn start_of<S: Stage>(
     let position = match timeout(POSITION_WITHIN, stage.position(&id)).await {
         Ok(Ok(position)) => position,
         Ok(Err(error)) => {
-            let state = if S::is_transient(&error) { State::Waiting } else { State::Failed };
-            return Err(Refusal { state, detail: format!("its position is not known: {error}") });
+            return Err(if S::is_transient(&error) {
+                Refusal::waiting(format!("its position is not known: {error}"))
+            } else {
+                Refusal { state: State::Failed, detail: error.to_string() }
+            });
         }
         Err(_) => {
             return Err(Refusal::waiting("its position is not known: the store does not answer".into()));

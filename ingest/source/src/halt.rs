@@ -1,0 +1,247 @@
+//! Whether what a lane has read may be written at all.
+//!
+//! Where most of a batch cannot be decoded, the decoder or its mapping is more likely wrong than the senders. The
+//! lane stands still before anything of the batch is written, so that a mended config reads the same records as if
+//! nothing had been. Every stage does so by itself: a view that passed over what the archive will still read
+//! would lack it for good.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use metrics::gauge;
+use stillwell_schema::{Offset, TopicPartition};
+use thiserror::Error;
+
+use crate::chunk::RecordChunk;
+use crate::decode::{DecodeError, remedy};
+use crate::settings::Share;
+
+/// Fewer undecodable records than this halt no lane: one sender's bad minute is what dead letters are for, and
+/// in a small batch a few poison records alone are soon more than half.
+pub const FAILURES_MIN: usize = 100;
+
+/// Classes that are named, the most frequent first.
+const CLASSES_SHOWN: usize = 3;
+
+/// Bytes of the example's value that are shown.
+const EXCERPT_BYTES: usize = 80;
+
+/// Why a lane stands still.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error(
+    "{failures} of {records} records from offset {from} on cannot be decoded ({classes}), such as offset {example}: {error} in `{excerpt}`; none of them is written; {remedy}; mend the [[topic]]'s format, time_unit or mapping and restart, or set its dead_letter_share_max = 1.0 to have such records as dead letters"
+)]
+pub struct Halted {
+    /// The lane.
+    pub lane: TopicPartition,
+    /// The first offset of the batch.
+    pub from: Offset,
+    /// Records of the batch,
+    pub records: usize,
+    /// and how many of them cannot be decoded.
+    pub failures: usize,
+    /// The most frequent classes with their counts.
+    pub classes: String,
+    /// The offset of the first record of the most frequent class.
+    pub example: Offset,
+    /// Its error.
+    pub error: String,
+    /// The beginning of its value.
+    pub excerpt: String,
+    /// What mends that class.
+    pub remedy: &'static str,
+}
+
+/// Counts what could be decoded of a batch and what not.
+#[derive(Debug, Default)]
+pub struct Tally {
+    first: Option<(TopicPartition, Offset)>,
+    records: usize,
+    failures: usize,
+    classes: BTreeMap<&'static str, Class>,
+}
+
+#[derive(Debug)]
+struct Class {
+    count: usize,
+    offset: Offset,
+    error: String,
+    excerpt: String,
+}
+
+impl Tally {
+    /// Takes a chunk and the records of it that cannot be decoded, by their numbers.
+    pub fn take(&mut self, chunk: &RecordChunk, failures: &[(u32, DecodeError)]) {
+        self.first.get_or_insert_with(|| (chunk.lane().clone(), chunk.range().first));
+        self.records += chunk.len();
+        self.failures += failures.len();
+        for (number, error) in failures {
+            let class = self.classes.entry(error.class).or_insert_with(|| {
+                let record = chunk.record(*number as usize);
+                let (offset, error) = (record.offset, error.to_string());
+                Class { count: 0, offset, error, excerpt: excerpt(record.bytes()) }
+            });
+            class.count += 1;
+        }
+    }
+
+    /// Number of records.
+    #[must_use]
+    pub fn records(&self) -> usize {
+        self.records
+    }
+
+    /// Number of those that cannot be decoded.
+    #[must_use]
+    pub fn failures(&self) -> usize {
+        self.failures
+    }
+
+    /// Whether more than `share_max` of it cannot be decoded so far, be it ever so little.
+    #[must_use]
+    pub fn is_suspect(&self, share_max: Share) -> bool {
+        share_max.is_exceeded_by(self.failures, self.records)
+    }
+
+    /// Why the batch is not to be written, if more than `share_max` of it cannot be decoded.
+    #[must_use]
+    pub fn judge(&self, share_max: Share) -> Option<Halted> {
+        if self.failures < FAILURES_MIN || !self.is_suspect(share_max) {
+            return None;
+        }
+        let (lane, from) = self.first.clone()?;
+        let mut classes: Vec<_> = self.classes.iter().collect();
+        classes.sort_by_key(|(_, class)| std::cmp::Reverse(class.count));
+        let (name, class) = classes.first()?;
+        let named = classes.iter().take(CLASSES_SHOWN).map(|(name, class)| format!("{} {name}", class.count));
+        Some(Halted {
+            lane,
+            from,
+            records: self.records,
+            failures: self.failures,
+            classes: named.collect::<Vec<_>>().join(", "),
+            example: class.offset,
+            error: class.error.clone(),
+            excerpt: class.excerpt.clone(),
+            remedy: remedy(name),
+        })
+    }
+}
+
+fn excerpt(value: &[u8]) -> String {
+    let cut = if value.len() > EXCERPT_BYTES { "…" } else { "" };
+    let shown = String::from_utf8_lossy(&value[..value.len().min(EXCERPT_BYTES)]);
+    format!("{}{cut}", shown.escape_debug())
+}
+
+/// The lanes of a stage that stand still. They do so for the life of the process: what would make them decode
+/// comes with the next one, and reading the same records again and again until then would help nobody.
+#[derive(Debug)]
+pub struct Halts {
+    stage: &'static str,
+    lanes: Mutex<BTreeMap<TopicPartition, Box<Halted>>>,
+}
+
+impl Halts {
+    /// None yet, of the stage with this name.
+    #[must_use]
+    pub fn new(stage: &'static str) -> Self {
+        Self { stage, lanes: Mutex::default() }
+    }
+
+    /// Lets a lane begin.
+    ///
+    /// # Errors
+    /// Where it stands still.
+    pub fn check(&self, lane: &TopicPartition) -> Result<(), Box<Halted>> {
+        let lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        match lanes.get(lane) {
+            Some(halted) => Err(halted.clone()),
+            None => {
+                self.measure(lane, false);
+                Ok(())
+            }
+        }
+    }
+
+    /// Takes note that a lane stands still.
+    pub fn add(&self, halted: Box<Halted>) {
+        self.measure(&halted.lane, true);
+        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        lanes.insert(halted.lane.clone(), halted);
+    }
+
+    fn measure(&self, lane: &TopicPartition, is_halted: bool) {
+        gauge!("stillwell_lane_halted", "stage" => self.stage, "topic" => lane.topic.to_string(),
+            "partition" => lane.partition.to_string())
+        .set(f64::from(u8::from(is_halted)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tally(good: usize, bad: usize) -> Tally {
+        let mut tally = Tally::default();
+        let mut offset = 40;
+        for _ in 0..2 {
+            let mut chunk = RecordChunk::new(TopicPartition::new("t", 0), Offset(offset));
+            let mut failures = Vec::new();
+            for n in 0..good / 2 + bad / 2 {
+                chunk.push(Offset(offset), 0, None, Some(b"not \xff json"), []);
+                offset += 1;
+                if n >= good / 2 {
+                    let class = if n == good / 2 { "bad_time" } else { "syntax" };
+                    failures.push((n as u32, DecodeError::new(class, 4, "no")));
+                }
+            }
+            tally.take(&chunk, &failures);
+        }
+        tally
+    }
+
+    #[test]
+    fn only_many_failures_that_are_most_of_a_batch_halt_a_lane() {
+        let half = Share::HALF;
+        for (good, bad, share_max, is_halted) in [
+            (0, 2, half, false),
+            (0, FAILURES_MIN - 2, half, false),
+            (0, FAILURES_MIN, half, true),
+            (FAILURES_MIN, FAILURES_MIN, half, false),
+            (FAILURES_MIN - 2, FAILURES_MIN, half, true),
+            (0, 1000, Share::WHOLE, false),
+            (900, 102, Share::new(0.1).unwrap(), true),
+            (1000, 0, Share::new(0.0).unwrap(), false),
+        ] {
+            let tally = tally(good, bad);
+            assert_eq!((tally.records(), tally.failures()), (good + bad, bad));
+            assert_eq!(tally.judge(share_max).is_some(), is_halted, "{good} {bad} {share_max:?}");
+            assert!(tally.is_suspect(share_max) || !is_halted);
+        }
+    }
+
+    #[test]
+    fn a_halt_names_the_cause_an_example_and_the_remedy() {
+        let text = tally(4, 200).judge(Share::HALF).unwrap().to_string();
+        for part in [
+            "200 of 204 records from offset 40",
+            "(198 syntax, 2 bad_time)",
+            "offset 43: syntax: no at byte 4",
+            "`not \u{fffd} json`",
+            "dead_letter_share_max = 1.0",
+        ] {
+            assert!(text.contains(part), "{part:?} in {text}");
+        }
+    }
+
+    #[test]
+    fn a_lane_that_stands_still_does_not_begin_again() {
+        let (halts, lane) = (Halts::new("ingest"), TopicPartition::new("t", 0));
+        halts.check(&lane).unwrap();
+        let halted = tally(0, 200).judge(Share::HALF).unwrap();
+        halts.add(Box::new(halted.clone()));
+        assert_eq!(*halts.check(&lane).unwrap_err(), halted);
+        halts.check(&TopicPartition::new("t", 1)).unwrap();
+    }
+}
