@@ -14,12 +14,13 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 use stillwell_schema::ArchiveUrl;
-use stillwell_source::mapping::MappingSettings;
 use stillwell_source::settings::Share;
 
 mod life;
+mod topic;
 
 pub use life::{Compaction, RetentionClass};
+pub use topic::{Registry, Sparkplug, Topic};
 
 /// The default config, documented. It parses to [`Config::default`].
 pub const DOCUMENTED: &str = include_str!("config/default.toml");
@@ -39,6 +40,8 @@ pub struct Config {
     pub kafka: Kafka,
     /// What is read.
     pub topic: Vec<Topic>,
+    /// Where the schemas of Avro and Protobuf are.
+    pub registry: Registry,
     /// The write side.
     pub ingest: Ingest,
     /// What the archive's object store needs to know.
@@ -64,6 +67,7 @@ impl Default for Config {
         Self {
             kafka: Kafka::default(),
             topic: vec![Topic::default()],
+            registry: Registry::default(),
             ingest: Ingest::default(),
             archive_store: ArchiveStore::default(),
             compaction: Compaction::default(),
@@ -115,49 +119,6 @@ fn flatten(name: &str, value: &toml::Value, flat: &mut BTreeMap<String, String>)
     };
     flat.insert(name.to_owned(), text);
     Ok(())
-}
-
-/// One `[[topic]]`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Topic {
-    /// Its name.
-    pub name: String,
-    /// Partitions, where `up` creates it.
-    pub partitions: i32,
-    /// How its records are read where they do not say themselves: json, line, arrow, avro, protobuf or sparkplug.
-    pub format: String,
-    /// Unit of integer times: s, ms, us or ns; the format's own where empty.
-    pub time_unit: String,
-    /// Where its undecodable records go; `<name>.dlq` where empty.
-    pub dead_letters: String,
-    /// The share of a batch, from 0 to 1, that may go there; beyond it the partition stands still and alarms.
-    pub dead_letter_share_max: f64,
-    /// What of a foreign record is a reading ([`stillwell_source::mapping`]).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub mapping: Option<MappingSettings>,
-}
-
-impl Default for Topic {
-    fn default() -> Self {
-        Self {
-            name: "readings".into(),
-            partitions: 8,
-            format: "json".into(),
-            time_unit: String::new(),
-            dead_letters: String::new(),
-            dead_letter_share_max: 0.5,
-            mapping: None,
-        }
-    }
-}
-
-impl Topic {
-    /// The dead letter topic.
-    #[must_use]
-    pub fn dead_letters(&self) -> String {
-        if self.dead_letters.is_empty() { format!("{}.dlq", self.name) } else { self.dead_letters.clone() }
-    }
 }
 
 /// `[ingest]`.
@@ -393,8 +354,9 @@ impl Config {
         if names.is_empty() || names.contains("") || names.len() < self.topic.len() {
             bail!("there must be at least one [[topic]], each with a name of its own");
         }
+        crate::stages::registry(self)?;
         for topic in &self.topic {
-            crate::stages::topic(topic)?;
+            crate::stages::topic(topic, None)?;
         }
         Ok(())
     }

@@ -1,10 +1,11 @@
 //! `stillwell decode`: what a topic's decoder makes of some bytes, with where each field came from, and why not
 //! where it cannot.
 //!
-//! It needs nothing that runs. The decoder is the one that the stages use, made from the same config.
+//! It needs nothing that runs but the schema registry, where the config names one. The decoder is the one that the stages use, made from the same config.
 
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use clap::Args;
@@ -27,8 +28,13 @@ Examples:
   stillwell decode --lines --json captured.ndjson          one record a line, readings as JSON
   telegraf --test | sed 's/^> //' | stillwell decode --format line -
   stillwell decode --config plant.toml --topic mes --key press-7 batch.arrow
+  stillwell decode --format sparkplug --key spBv1.0/plant/DBIRTH/edge-1/press-7 birth.bin
 
 Exits with 1 where a record cannot be read.";
+
+/// How long a schema may take to come from its registry, and how often that is looked after.
+const PATIENCE: Duration = Duration::from_secs(15);
+const AGAIN: Duration = Duration::from_millis(20);
 
 /// How bytes are decoded.
 #[derive(Args, Clone, Debug)]
@@ -100,10 +106,17 @@ fn decode<'a>(args: &DecodeArgs, decoder: &mut dyn Decoder, number: usize, bytes
     let (mut table, mut columns, mut origins) =
         (SeriesTable::default(), ReadingColumns::default(), Vec::new());
     decoder.new_table();
-    let result = if args.explain {
-        decoder.explain(&record, &mut table, &mut columns, &mut origins)
-    } else {
-        decoder.decode(&record, 0, &mut table, &mut columns)
+    let until = Instant::now() + PATIENCE;
+    let result = loop {
+        let result = if args.explain {
+            decoder.explain(&record, &mut table, &mut columns, &mut origins)
+        } else {
+            decoder.decode(&record, 0, &mut table, &mut columns)
+        };
+        match result {
+            Err(DecodeFault::Transient(_)) if Instant::now() < until => std::thread::sleep(AGAIN),
+            result => break result,
+        }
     };
     Outcome { number, bytes, table, columns, origins, result }
 }
@@ -127,16 +140,17 @@ fn topic(args: &DecodeArgs, config: &Config) -> anyhow::Result<TopicSettings> {
             format!("the config has no topic {name:?}; it has {}", names.join(", "))
         })?,
     };
-    let Some(format) = args.format.as_deref() else { return stages::topic(topic) };
+    let schemas = stages::registry(config)?;
+    let Some(format) = args.format.as_deref() else { return stages::topic(topic, schemas) };
     if Format::named(format).is_none() {
         bail!("--format {format:?} is none of {}", Format::ALL.map(Format::name).join(", "));
     }
     if format == topic.format {
-        return stages::topic(topic);
+        return stages::topic(topic, schemas);
     }
     // As with a record whose content type says so: the mapping and the unit are for the topic's own format.
     let other = Topic { format: format.to_owned(), time_unit: String::new(), mapping: None, ..topic.clone() };
-    stages::topic(&other)
+    stages::topic(&other, schemas)
 }
 
 fn read(file: &Path) -> anyhow::Result<Vec<u8>> {

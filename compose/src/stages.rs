@@ -18,14 +18,17 @@ use stillwell_query::{Limits, QuerySettings, Server};
 use stillwell_schema::health::{Board, State};
 use stillwell_schema::{ArchiveUrl, Clock, StoreOptions, SystemClock};
 use stillwell_source::consumer::{self, ConsumerError};
+use stillwell_source::decode::avro::AvroSettings;
+use stillwell_source::decode::sparkplug::SparkplugSettings;
 use stillwell_source::decode::{Decoder, decoder_for};
 use stillwell_source::mapping::Mapping;
+use stillwell_source::registry::{Password, RegistrySettings, Schemas};
 use stillwell_source::settings::{Format, FormatSettings, KafkaSettings, Share, TimeUnit, TopicSettings};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
-use crate::config::{Config, Query, Topic};
+use crate::config::{Config, Query, Registry, Sparkplug, Topic};
 
 /// Between two starts of a stage that ends in an error.
 const RESTART: Duration = Duration::from_secs(2);
@@ -92,14 +95,38 @@ pub fn kafka_settings(config: &Config) -> anyhow::Result<KafkaSettings> {
 }
 
 fn topics(config: &Config) -> anyhow::Result<Vec<TopicSettings>> {
-    config.topic.iter().map(topic).collect()
+    let schemas = registry(config)?;
+    config.topic.iter().map(|of| topic(of, schemas.clone())).collect()
 }
 
-/// One topic.
+/// The schema registry, if there is one.
+///
+/// # Errors
+/// Where its address or its authorities are not right.
+pub fn registry(config: &Config) -> anyhow::Result<Option<Schemas>> {
+    let Registry { url, user, password, password_file, ca_file, timeout_ms } = config.registry.clone();
+    if url.is_empty() {
+        return Ok(None);
+    }
+    let is_file = !password_file.as_os_str().is_empty();
+    if is_file && !password.is_empty() {
+        bail!("[registry] has both password and password_file: give one");
+    }
+    let settings = RegistrySettings {
+        url,
+        user,
+        password: if is_file { Password::File(password_file) } else { Password::Plain(password) },
+        ca_file: (!ca_file.as_os_str().is_empty()).then_some(ca_file),
+        timeout: Duration::from_millis(timeout_ms),
+    };
+    Ok(Some(Schemas::open(settings)?))
+}
+
+/// One topic; `schemas` is the registry of its framed records.
 ///
 /// # Errors
 /// Names the key that is wrong.
-pub fn topic(topic: &Topic) -> anyhow::Result<TopicSettings> {
+pub fn topic(topic: &Topic, schemas: Option<Schemas>) -> anyhow::Result<TopicSettings> {
     let Topic { name, format, time_unit, .. } = topic;
     let Some(format) = Format::named(format) else {
         let names = Format::ALL.map(Format::name).join(", ");
@@ -112,6 +139,13 @@ pub fn topic(topic: &Topic) -> anyhow::Result<TopicSettings> {
     }
     let mapping = topic.mapping.as_ref().map(|mapping| Mapping::parse(mapping, format)).transpose();
     settings.mapping = mapping.with_context(|| format!("[[topic]] {name}"))?;
+    settings.schemas = schemas;
+    settings.avro = avro(topic).with_context(|| format!("[[topic]] {name}"))?;
+    if let Some(sparkplug) = topic.sparkplug.clone() {
+        let Sparkplug { topic_header, machine, node_machine, unit_property, kind_property } = sparkplug;
+        settings.sparkplug =
+            SparkplugSettings { topic_header, machine, node_machine, unit_property, kind_property };
+    }
     let share = Share::new(topic.dead_letter_share_max)
         .with_context(|| format!("[[topic]] {name}: dead_letter_share_max is a share from 0 to 1"))?;
     Ok(TopicSettings {
@@ -120,6 +154,19 @@ pub fn topic(topic: &Topic) -> anyhow::Result<TopicSettings> {
         dead_letters: topic.dead_letters(),
         dead_letter_share_max: share,
     })
+}
+
+fn avro(topic: &Topic) -> anyhow::Result<AvroSettings> {
+    let read = |file: &std::path::PathBuf| {
+        std::fs::read_to_string(file).with_context(|| format!("cannot read the schema {}", file.display()))
+    };
+    let reader = Some(&topic.reader_schema).filter(|file| !file.as_os_str().is_empty());
+    let settings = AvroSettings {
+        writer: topic.schema_files.iter().map(read).collect::<Result<_, _>>()?,
+        reader: reader.into_iter().map(read).collect::<Result<_, _>>()?,
+    };
+    settings.check().map_err(anyhow::Error::msg)?;
+    Ok(settings)
 }
 
 /// The write side's settings; `data` is where what the config leaves open lies.

@@ -14,12 +14,18 @@ pub use mapped::Origin;
 pub use remedy::remedy;
 
 pub mod arrow;
+pub mod avro;
+mod framing;
 mod guard;
 pub mod json;
 pub mod line;
 pub mod mapped;
+pub mod protobuf;
 mod remedy;
+mod rows;
+pub mod sparkplug;
 pub mod switch;
+mod wire;
 
 /// A wire format. One decoder serves one lane from its start to its end, every record once and in order, so it
 /// may keep two kinds of knowledge:

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use crate::decode::avro::AvroSettings;
+use crate::decode::sparkplug::SparkplugSettings;
 use crate::mapping::Mapping;
+use crate::registry::Schemas;
 
 /// Kafka as the stages see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -121,13 +124,26 @@ pub struct FormatSettings {
     pub time_unit: TimeUnit,
     /// What of a record is a reading, where its shape is not the format's own.
     pub mapping: Option<Mapping>,
+    /// The schema registry of framed records.
+    pub schemas: Option<Schemas>,
+    /// Schemas of Avro from files.
+    pub avro: AvroSettings,
+    /// How messages of Sparkplug B are named.
+    pub sparkplug: SparkplugSettings,
 }
 
 impl FormatSettings {
     /// A format with its defaults.
     #[must_use]
     pub fn of(format: Format) -> Self {
-        Self { format, time_unit: format.time_unit(), mapping: None }
+        Self {
+            format,
+            time_unit: format.time_unit(),
+            mapping: None,
+            schemas: None,
+            avro: AvroSettings::default(),
+            sparkplug: SparkplugSettings::default(),
+        }
     }
 }
 

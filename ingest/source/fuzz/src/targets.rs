@@ -5,7 +5,7 @@ use stillwell_source::columns::ReadingColumns;
 use stillwell_source::decode::{DecodeFault, Decoder, decoder_for};
 use stillwell_source::mapping::Mapping;
 use stillwell_source::series::SeriesTable;
-use stillwell_source::settings::{Format, TopicSettings};
+use stillwell_source::settings::{Format, FormatSettings, TopicSettings};
 
 /// One decoder with settings that reach much of it.
 #[derive(Clone, Copy, Debug)]
@@ -16,6 +16,10 @@ pub struct Target {
     pub format: Format,
     /// The mapping; the format's own where empty.
     pub mapping: Settings,
+    /// The key and the value in a record's bytes: for most, all bytes are the value.
+    pub split: fn(&[u8]) -> (&[u8], &[u8]),
+    /// What else the topic's settings say.
+    pub setup: fn(&mut FormatSettings),
     /// Bytes that mean something to it, which mutation puts in.
     pub tokens: &'static [&'static [u8]],
     /// What a record may take: so many bytes,
@@ -35,6 +39,8 @@ pub const TARGETS: &[Target] = &[
         name: "json",
         format: Format::Json,
         mapping: &[],
+        split: whole,
+        setup: plain,
         tokens: &[
             b"{",
             b"}",
@@ -78,6 +84,8 @@ pub const TARGETS: &[Target] = &[
             ("unit", &["@.unit"]),
             ("values", &["@.*", "@.nested.x", "@.list[1]"]),
         ],
+        split: whole,
+        setup: plain,
         tokens: &[
             b"{",
             b"}",
@@ -109,6 +117,8 @@ pub const TARGETS: &[Target] = &[
         name: "line",
         format: Format::Line,
         mapping: &[],
+        split: whole,
+        setup: plain,
         tokens: &[
             b",",
             b" ",
@@ -150,6 +160,8 @@ pub const TARGETS: &[Target] = &[
             ("unit", &["@.unit"]),
             ("values", &["@.*", "@.asset.id", "@.list[0]", "@.fsl[1]", "@.rows[0].v"]),
         ],
+        split: whole,
+        setup: plain,
         tokens: &[
             b"\xff\xff\xff\xff",
             b"\xff\xff\xff\xff\0\0\0\0",
@@ -167,7 +179,186 @@ pub const TARGETS: &[Target] = &[
         bytes_max: 640 * MIB,
         bytes_per_byte: 4096,
     },
+    Target {
+        name: "avro",
+        format: Format::Avro,
+        mapping: &[],
+        split: whole,
+        setup: |settings| settings.avro.writer = vec![AVRO_BATCH.to_owned()],
+        tokens: &[
+            b"\x00",
+            b"\x01",
+            b"\x02",
+            b"\x03",
+            b"\x7f",
+            b"\x80",
+            b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01",
+            b"\xfe\xff\xff\xff\xff\xff\xff\xff\xff\x01",
+            b"\x0cpress1",
+            b"\x06oil",
+            b"\0\0\0\0\0\0\xf8\x7f",
+            b"\x80\xd4\xe8\xd6\xbd\x68",
+            b"\xc3\xbc",
+        ],
+        bytes_max: 2 * MIB,
+        bytes_per_byte: 256,
+    },
+    Target {
+        name: "avro-mapped",
+        format: Format::Avro,
+        mapping: &[
+            ("machine", &["$.asset.id", "m"]),
+            ("time", &["$.when", "$kafka.timestamp"]),
+            ("quality", &["$.q"]),
+            ("unit", &["$.state"]),
+            ("values", &["$.tags.*", "$.price", "$.list[1]", "$.tree.next.v", "$.added", "$.code"]),
+        ],
+        split: whole,
+        setup: |settings| {
+            settings.avro.writer = vec![AVRO_WIDE.to_owned()];
+            settings.avro.reader = vec![AVRO_WIDE_READER.to_owned()];
+        },
+        tokens: &[
+            b"\x00",
+            b"\x01",
+            b"\x02",
+            b"\x03",
+            b"\x04",
+            b"\x06",
+            b"\x7f",
+            b"\x80",
+            b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01",
+            b"\xfe\xff\xff\xff\xff\xff\xff\xff\xff\x01",
+            b"\x02\x02\x02\x02\x02\x02\x02\x02",
+            b"\x06oil",
+            b"\xf6\xb3\xed\x93\xbe\x68",
+            b"\xff\xff\xff\xff",
+        ],
+        // Values of types that take no bytes.
+        bytes_max: 8 * MIB,
+        bytes_per_byte: 512,
+    },
+    Target {
+        name: "protobuf",
+        format: Format::Protobuf,
+        mapping: &[],
+        split: whole,
+        setup: plain,
+        tokens: &[
+            b"\x0a",
+            b"\x12",
+            b"\x1a",
+            b"\x22",
+            b"\x28",
+            b"\x31",
+            b"\x3a",
+            b"\x40",
+            b"\x7a",
+            b"\x0a\x01m",
+            b"\x12\x01s",
+            b"\x28\x80\xd4\xe8\xd6\xbd\x68",
+            b"\x31\0\0\0\0\0\0\xf8\x7f",
+            b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01",
+            b"\x0b",
+            b"\x0c",
+            b"\0\0\0\0\x11\0",
+        ],
+        bytes_max: MIB,
+        bytes_per_byte: 256,
+    },
+    Target {
+        name: "sparkplug",
+        format: Format::Sparkplug,
+        mapping: &[],
+        split: by_topic,
+        setup: plain,
+        tokens: &[
+            b"\x00",
+            b"\x01",
+            b"\x03",
+            b"\x04",
+            b"\x12\x0f",
+            b"\x08\x80\xd4\xe8\xd6\xbd\x68",
+            b"\x18\x05",
+            b"\x0a\x03oil",
+            b"\x0a\x05bdSeq",
+            b"\x10\x09",
+            b"\x20\x0a",
+            b"\x38\x01",
+            b"\x4a\x0f\x0a\x07Quality\x12\x04\x08\x03\x18\x00",
+            b"\x50\xff\xff\xff\xff\x0f",
+            b"\x58\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01",
+            b"\x65\0\0\x80\x7f",
+            b"\x69\0\0\0\0\0\0\xf8\x7f",
+            b"\x70\x01",
+            b"\x7a\x02on",
+            b"\x8a\x01\x00",
+        ],
+        // A death gives a reading for every metric of the births before it.
+        bytes_max: 128 * MIB,
+        bytes_per_byte: 512,
+    },
 ];
+
+/// All of it is the value.
+fn whole(bytes: &[u8]) -> (&[u8], &[u8]) {
+    (b"key", bytes)
+}
+
+fn plain(_: &mut FormatSettings) {}
+
+/// The first byte picks the MQTT topic.
+fn by_topic(bytes: &[u8]) -> (&[u8], &[u8]) {
+    const TOPICS: [&str; 8] = [
+        "spBv1.0/G/NBIRTH/E",
+        "spBv1.0/G/DBIRTH/E/D",
+        "spBv1.0/G/NDATA/E",
+        "spBv1.0/G/DDATA/E/D",
+        "spBv1.0/G/DDATA/E/D",
+        "spBv1.0/G/DDEATH/E/D",
+        "spBv1.0/G/NDEATH/E",
+        "spBv1.0/G/DBIRTH/E/D2",
+    ];
+    let (first, rest) = bytes.split_first().unwrap_or((&0, &[]));
+    (TOPICS[usize::from(first % 8)].as_bytes(), rest)
+}
+
+/// Readings in a batch, of our own shape.
+const AVRO_BATCH: &str = r#"{"type":"record","name":"Batch","fields":[
+    {"name":"site","type":"string"},
+    {"name":"readings","type":{"type":"array","items":{"type":"record","name":"Reading","fields":[
+        {"name":"machine","type":"string"},{"name":"sensor","type":"string"},
+        {"name":"unit","type":["null","string"]},
+        {"name":"time","type":{"type":"long","logicalType":"timestamp-micros"}},
+        {"name":"value","type":["null","double","string","boolean","int"]},
+        {"name":"quality","type":"long"},{"name":"line","type":{"type":"map","values":"int"}}]}}}]}"#;
+
+/// Types of all kinds, and one that holds itself.
+const AVRO_WIDE: &str = r#"{"type":"record","name":"Wide","fields":[
+    {"name":"asset","type":{"type":"record","name":"Asset","fields":[{"name":"id","type":"string"}]}},
+    {"name":"ts","type":{"type":"long","logicalType":"timestamp-millis"}},
+    {"name":"tags","type":{"type":"map","values":["null","double","boolean","string"]}},
+    {"name":"price","type":{"type":"bytes","logicalType":"decimal","precision":8,"scale":2}},
+    {"name":"state","type":{"type":"enum","name":"State","symbols":["RUN","STOP"]}},
+    {"name":"nothing","type":{"type":"array","items":"null"}},
+    {"name":"list","type":{"type":"array","items":["null","float"]}},
+    {"name":"code","type":{"type":"fixed","name":"Code","size":2}},
+    {"name":"tree","type":{"type":"record","name":"Tree","fields":[
+        {"name":"v","type":"int"},{"name":"next","type":["null","Tree"]}]}}]}"#;
+
+/// One that reads it, in another order, with a field that it does not have and one that is not wanted.
+const AVRO_WIDE_READER: &str = r#"{"type":"record","name":"Wide","fields":[
+    {"name":"added","type":{"type":"array","items":"int"},"default":[1,2]},
+    {"name":"tree","type":{"type":"record","name":"Tree","fields":[
+        {"name":"v","type":["null","double"]},{"name":"next","type":["null","Tree"]}]}},
+    {"name":"asset","type":{"type":"record","name":"Asset","fields":[{"name":"id","type":"bytes"}]}},
+    {"name":"tags","type":{"type":"map","values":["double","boolean","string","null"]}},
+    {"name":"price","type":{"type":"bytes","logicalType":"decimal","precision":8,"scale":2}},
+    {"name":"state","type":{"type":"enum","name":"State","symbols":["RUN","OTHER"],"default":"OTHER"}},
+    {"name":"list","type":{"type":"array","items":"float"}},
+    {"name":"when","aliases":["ts"],"type":"long"},
+    {"name":"nothing","type":{"type":"array","items":"null"}},
+    {"name":"code","type":{"type":"fixed","name":"Code","size":2}}]}"#;
 
 /// The target of that name.
 ///
@@ -180,6 +371,7 @@ pub fn target(name: &str) -> Target {
 
 /// A target at work. It keeps its decoder over records, as a lane does.
 pub struct Run {
+    split: fn(&[u8]) -> (&[u8], &[u8]),
     decoder: Box<dyn Decoder>,
     table: SeriesTable,
     out: ReadingColumns,
@@ -202,10 +394,12 @@ impl Run {
         let mut topic = TopicSettings::new("fuzzed");
         topic.format.format = target.format;
         topic.format.time_unit = target.format.time_unit();
+        (target.setup)(&mut topic.format);
         if !target.mapping.is_empty() {
             topic.format.mapping = Some(mapping(target));
         }
         let mut run = Self {
+            split: target.split,
             decoder: decoder_for(&topic),
             table: SeriesTable::default(),
             out: ReadingColumns::default(),
@@ -237,7 +431,8 @@ impl Run {
             self.decoder.new_table();
         }
         let before = self.out.clone();
-        let record = RecordRef::new(1_795_000_000_000, Some(b"key"), bytes);
+        let (key, value) = (self.split)(bytes);
+        let record = RecordRef::new(1_795_000_000_000, Some(key), value);
         let decoded = self.decoder.decode(&record, 7, &mut self.table, &mut self.out);
         let readings = self.out.len() - before.len();
         let outcome = match decoded {

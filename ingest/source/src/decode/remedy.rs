@@ -20,6 +20,23 @@ pub fn remedy(class: &str) -> &'static str {
         "content_type" => {
             "have the sender name a known content type, or none, so that the topic's `format` counts"
         }
+        "framing" => {
+            "name the schema registry in [registry], or give the topic schema_files, as the sender writes"
+        }
+        "unknown_schema" => {
+            "the sender's registry is another than the config's: name it in [registry], then send the record again"
+        }
+        "bad_schema" | "unresolvable" => {
+            "mend the schema, or the topic's reader_schema, so that one reads the other"
+        }
+        "wire_type" => "have the sender write the messages of reading.proto",
+        "unresolved_alias" | "unknown_datatype" => {
+            "have the node send its birth anew (a rebirth command), then send the record again"
+        }
+        "bad_topic" => {
+            "have the bridge give the MQTT topic: in the header sparkplug.topic_header, or as the key"
+        }
+        "bad_sequence" | "duplicate_alias" => "the sender does not keep to Sparkplug B: have it mended",
         "unsupported" => "leave that column out, or write it as a plain type",
         "no_value" => "tombstones hold no reading: produce to a topic without compaction, or ignore them",
         "panic" => "please report this record: its bytes are in the archive",

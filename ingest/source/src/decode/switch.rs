@@ -1,11 +1,15 @@
 //! Which decoder reads a record: its own `content-type` header's, else the topic's.
 //!
 //! A record that names another format than its topic's is read with that format's defaults: the topic's mapping
-//! and unit of time were made for the topic's own. Decoders are made when their first record comes.
+//! and unit of time were made for the topic's own. The schema registry is the same for all. Decoders are made when
+//! their first record comes.
 
 use super::arrow::ArrowDecoder;
+use super::avro::AvroDecoder;
 use super::json::{ForeignJson, JsonDecoder};
 use super::line::LineDecoder;
+use super::protobuf::ProtobufDecoder;
+use super::sparkplug::SparkplugDecoder;
 use super::{DecodeError, DecodeFault, Decoder, Origin};
 use crate::chunk::RecordRef;
 use crate::columns::ReadingColumns;
@@ -53,7 +57,11 @@ impl Switch {
     fn other(&mut self, format: Format) -> &mut dyn Decoder {
         let topic = &self.topic;
         let decoder = self.others[format as usize].get_or_insert_with(|| {
-            if format == topic.format { open(topic) } else { open(&FormatSettings::of(format)) }
+            if format == topic.format {
+                open(topic)
+            } else {
+                open(&FormatSettings { schemas: topic.schemas.clone(), ..FormatSettings::of(format) })
+            }
         });
         &mut **decoder
     }
@@ -112,7 +120,9 @@ fn open(settings: &FormatSettings) -> Box<dyn Decoder> {
         Format::Json => Box::new(ForeignJson::new(mapping(), time_unit)),
         Format::Line => Box::new(LineDecoder::new(mapping(), time_unit)),
         Format::Arrow => Box::new(ArrowDecoder::new(mapping(), time_unit)),
-        format => Box::new(Unread(format)),
+        Format::Avro => Box::new(AvroDecoder::new(settings)),
+        Format::Protobuf => Box::new(ProtobufDecoder::new(settings.schemas.clone())),
+        Format::Sparkplug => Box::new(SparkplugDecoder::new(settings.sparkplug.clone())),
     }
 }
 
@@ -129,23 +139,6 @@ fn named(record: &RecordRef<'_>) -> Result<Option<Format>, DecodeError> {
         let name = String::from_utf8_lossy(name);
         DecodeError::new("content_type", 0, format!("no format is known by the content type {name:?}"))
     })
-}
-
-/// A format that this build cannot read.
-struct Unread(Format);
-
-impl Decoder for Unread {
-    fn decode(
-        &mut self,
-        _: &RecordRef<'_>,
-        _: u32,
-        _: &mut SeriesTable,
-        _: &mut ReadingColumns,
-    ) -> Result<(), DecodeFault> {
-        Err(DecodeError::new("format", 0, format!("this version does not read {}", self.0.name())).into())
-    }
-
-    fn new_table(&mut self) {}
 }
 
 #[cfg(test)]

@@ -66,7 +66,7 @@ impl<'a> Scalar<'a> {
     }
 
     /// As a source time, µs UTC.
-    pub(super) fn time_us(&self, unit: TimeUnit) -> Option<i64> {
+    pub(in crate::decode) fn time_us(&self, unit: TimeUnit) -> Option<i64> {
         match self {
             Self::Time(us) => time::from_epoch(*us, TimeUnit::Micros),
             Self::Int(epoch) => time::from_epoch(*epoch, unit),
