@@ -15,10 +15,11 @@ use rand::rngs::SysRng;
 use stillwell_ingest::keys::{self, rotation};
 use stillwell_ingest::proof::{self, Proof, Sought};
 use stillwell_ingest::store::{self, ArchiveStore};
-use stillwell_ingest::verify::{self, Level, Options};
+use stillwell_ingest::verify::{self, Level, Options, Report, kafka};
 use stillwell_ingest::{evidence, keys::public_path};
 use stillwell_schema::checkpoint::SignedCheckpoint;
 use stillwell_schema::{ArchiveUrl, Offset, StoreOptions};
+use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::endpoints::Endpoints;
@@ -31,6 +32,7 @@ Examples:
   stillwell verify                                        all of it, of the stack on stillwell-data
   stillwell verify --archive /mnt/backup/archive --public-key archive.pub.pem
   stillwell verify --level chain --checkpoint kept.json   quick: has anything been cut off or rewritten?
+  stillwell verify --level kafka                          and does Kafka, where it still has them, hold the same records?
   stillwell verify --json > report.json
 
 Exit code: 0 sound, 1 something is wrong, 2 it could not be verified.";
@@ -92,6 +94,9 @@ pub struct VerifyArgs {
     /// Only this topic
     #[arg(long)]
     topic: Option<String>,
+    /// Kafka brokers, for --level kafka; without it, those of the config or of the running stack
+    #[arg(long, value_name = "HOST:PORT")]
+    kafka: Option<String>,
     /// Print the report as JSON
     #[arg(long)]
     json: bool,
@@ -106,6 +111,8 @@ enum LevelArg {
     Files,
     /// And every record in them
     Records,
+    /// And every record that Kafka still has, read again
+    Kafka,
 }
 
 /// Which reading is proven.
@@ -203,7 +210,7 @@ impl ArchiveArgs {
         }
     }
 
-    fn open(&self, config: &Config) -> anyhow::Result<Arc<dyn ArchiveStore>> {
+    pub(crate) fn open(&self, config: &Config) -> anyhow::Result<Arc<dyn ArchiveStore>> {
         let url = self.url(config)?;
         let options = match &url {
             ArchiveUrl::Folder(folder) if !folder.is_dir() => {
@@ -228,7 +235,7 @@ fn verify(args: &VerifyArgs, config: &Config) -> anyhow::Result<u8> {
         level: match args.level {
             LevelArg::Chain => Level::Chain,
             LevelArg::Files => Level::Files,
-            LevelArg::Records => Level::Records,
+            LevelArg::Records | LevelArg::Kafka => Level::Records,
         },
         key: args.public_key.as_deref().map(keys::load_public).transpose()?,
         checkpoint: args.checkpoint.as_deref().map(read_checkpoint).transpose()?,
@@ -243,18 +250,49 @@ fn verify(args: &VerifyArgs, config: &Config) -> anyhow::Result<u8> {
     let report = verify::verify(&*store, &options, &|bytes| bar.inc(bytes));
     bar.finish_and_clear();
     // Neither sound nor wrong: what could not be read was not verified.
-    let report = match report {
+    let mut report = match report {
         Ok(report) => report,
         Err(error) => {
             show::not_verified(&error);
             return Ok(2);
         }
     };
+    if matches!(args.level, LevelArg::Kafka)
+        && let Err(error) = compare(&*store, &mut report, args, config)
+    {
+        show::not_verified(&error);
+        return Ok(2);
+    }
     match args.json {
         true => println!("{}", serde_json::to_string_pretty(&report)?),
         false => print!("{}", show::report(&report)),
     }
     Ok(u8::from(!report.sound))
+}
+
+/// Reads the topics again, with the brokers of the config or of the running stack.
+fn compare(
+    store: &dyn ArchiveStore,
+    report: &mut Report,
+    args: &VerifyArgs,
+    config: &Config,
+) -> anyhow::Result<()> {
+    let mut config = config.clone();
+    if let Some(brokers) = &args.kafka {
+        config.kafka.brokers.clone_from(brokers);
+    }
+    if config.kafka.brokers.is_empty() {
+        config.kafka.brokers = Endpoints::read(&args.archive.data)?.kafka;
+    }
+    let bar = bar(0);
+    let stop = CancellationToken::new();
+    let tick = |bytes| {
+        bar.inc_length(bytes);
+        bar.inc(bytes);
+    };
+    kafka::compare(store, &stages::kafka_settings(&config)?, report, &stop, &tick)?;
+    bar.finish_and_clear();
+    Ok(())
 }
 
 pub(crate) fn bar(bytes: u64) -> ProgressBar {

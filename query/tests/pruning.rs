@@ -59,7 +59,9 @@ fn write(folder: &std::path::Path, numbers: &mut Numbers) -> Vec<RecordBatch> {
             batches.push(lane.commit(&rows));
         }
         if partition == 1 {
-            [(2, 5), (5, 7), (0, 1), (2, 8)].map(|(first, next)| lane.merge(first, next));
+            for (first, next) in [(2, 5), (5, 7), (0, 1), (2, 8)] {
+                lane.merge(first, next);
+            }
         }
     }
     batches

@@ -71,7 +71,7 @@ pub(super) struct Audit {
 /// What was done about one letter so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Past {
-    source: Option<(String, i32, i64)>,
+    pub(super) source: Option<(String, i32, i64)>,
     pub(super) failed: u32,
     pub(super) is_redriven: bool,
     pub(super) is_quarantined: bool,

@@ -1,13 +1,12 @@
 //! What the commands on evidence print, for people.
 
-use std::fmt::Write;
+use std::fmt::{Display, Write};
 use std::path::Path;
 
 use chrono::{DateTime, SecondsFormat};
 use stillwell_ingest::keys::rotation::{self, Rotation};
 use stillwell_ingest::keys::{self};
 use stillwell_ingest::proof::Proof;
-use stillwell_ingest::store::StoreError;
 use stillwell_ingest::verify::{LaneReport, Report};
 use stillwell_schema::Entry;
 use stillwell_schema::checkpoint::SignedCheckpoint;
@@ -72,12 +71,20 @@ fn lane_lines(out: &mut String, lane: &LaneReport) {
         (lane.undecodable, "undecodable"),
         (lane.not_delivered, "offsets without a record"),
         (lane.lost, "LOST to the topic's retention"),
+        (lane.erased_records, "erased by retention"),
     ] {
         if n > 0 {
             let _ = write!(out, ", {} {what}", grouped(n));
         }
     }
     out.push('\n');
+    if let Some(compared) = &lane.kafka {
+        let (same, gone, ahead) = (grouped(compared.same), grouped(compared.gone), grouped(compared.ahead));
+        let _ = writeln!(
+            out,
+            "       kafka: {same} records are the same, {gone} are no longer there, {ahead} offsets to come"
+        );
+    }
     for lost in &lane.losses {
         let _ = writeln!(out, "       lost: offsets {} to {}", lost.first, lost.next);
     }
@@ -92,7 +99,7 @@ fn lane_lines(out: &mut String, lane: &LaneReport) {
 
 /// Why nothing was verified.
 #[allow(clippy::print_stderr)]
-pub(super) fn not_verified(error: &StoreError) {
+pub(super) fn not_verified(error: &dyn Display) {
     eprintln!("stillwell: not verified: {error}");
 }
 

@@ -158,7 +158,7 @@ impl<'a> Lane<'a> {
             range: span.range,
             time_min_us: times().filter_map(|entry| entry.time_min_us).min().unwrap(),
             time_max_us: times().filter_map(|entry| entry.time_max_us).max().unwrap(),
-            machines: (first % 2 == 0).then_some(machines),
+            machines: first.is_multiple_of(2).then_some(machines),
         }];
         let cover = Cover { span, readings, records: Vec::new(), leaves: Vec::new() };
         let act = self.ledger.sign(&self.lane, Deed::Merge(Merge { cover }), "test", 1, &self.key).unwrap();

@@ -7,6 +7,9 @@ use stillwell_source::mapping::Mapping;
 use stillwell_source::series::SeriesTable;
 use stillwell_source::settings::{Format, FormatSettings, TopicSettings};
 
+/// Cuts an input into a record's key and value.
+pub type Split = fn(&[u8]) -> (&[u8], &[u8]);
+
 /// One decoder with settings that reach much of it.
 #[derive(Clone, Copy, Debug)]
 pub struct Target {
@@ -17,7 +20,7 @@ pub struct Target {
     /// The mapping; the format's own where empty.
     pub mapping: Settings,
     /// The key and the value in a record's bytes: for most, all bytes are the value.
-    pub split: fn(&[u8]) -> (&[u8], &[u8]),
+    pub split: Split,
     /// What else the topic's settings say.
     pub setup: fn(&mut FormatSettings),
     /// Bytes that mean something to it, which mutation puts in.
@@ -371,7 +374,7 @@ pub fn target(name: &str) -> Target {
 
 /// A target at work. It keeps its decoder over records, as a lane does.
 pub struct Run {
-    split: fn(&[u8]) -> (&[u8], &[u8]),
+    split: Split,
     decoder: Box<dyn Decoder>,
     table: SeriesTable,
     out: ReadingColumns,

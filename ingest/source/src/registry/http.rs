@@ -81,11 +81,12 @@ impl Client {
             match asked {
                 Ok(Ok(answer)) if !answer.status.is_server_error() => return Ok(answer),
                 Ok(Ok(answer)) => {
-                    reasons.push(format!("{}:{} answers {}", base.host, base.port, answer.status))
+                    reasons.push(format!("{}:{} answers {}", base.host, base.port, answer.status));
                 }
                 Ok(Err(reason)) => reasons.push(format!("{}:{}: {reason}", base.host, base.port)),
                 Err(_) => {
-                    reasons.push(format!("{}:{} does not answer in {:?}", base.host, base.port, self.timeout))
+                    reasons
+                        .push(format!("{}:{} does not answer in {:?}", base.host, base.port, self.timeout));
                 }
             }
         }

@@ -16,7 +16,7 @@ use tokio_rustls::rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 /// What it answers.
 #[derive(Clone, Debug)]
-pub struct Answer {
+pub(crate) struct Answer {
     status: u16,
     body: String,
     after: Duration,
@@ -24,21 +24,21 @@ pub struct Answer {
 
 #[allow(dead_code, reason = "each test binary uses a part")]
 impl Answer {
-    pub fn json(status: u16, body: &Value) -> Self {
+    pub(crate) fn json(status: u16, body: &Value) -> Self {
         Self::text(status, &body.to_string())
     }
 
-    pub fn text(status: u16, body: &str) -> Self {
+    pub(crate) fn text(status: u16, body: &str) -> Self {
         Self { status, body: body.to_owned(), after: Duration::ZERO }
     }
 
-    pub fn after(self, after: Duration) -> Self {
+    pub(crate) fn after(self, after: Duration) -> Self {
         Self { after, ..self }
     }
 }
 
 /// The server; it ends when it is dropped.
-pub struct RegistryServer {
+pub(crate) struct RegistryServer {
     address: SocketAddr,
     scheme: &'static str,
     shared: Arc<Shared>,
@@ -54,12 +54,12 @@ struct Shared {
 
 #[allow(dead_code, reason = "each test binary uses a part")]
 impl RegistryServer {
-    pub fn start(answer: impl Fn(&str) -> Answer + Send + Sync + 'static) -> Self {
+    pub(crate) fn start(answer: impl Fn(&str) -> Answer + Send + Sync + 'static) -> Self {
         Self::open(answer, None, None)
     }
 
     /// With TLS, and basic authentication by that header.
-    pub fn start_tls(
+    pub(crate) fn start_tls(
         answer: impl Fn(&str) -> Answer + Send + Sync + 'static,
         authorization: Option<&str>,
     ) -> Self {
@@ -104,12 +104,12 @@ impl RegistryServer {
         Self { address, scheme, shared }
     }
 
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("{}://localhost:{}", self.scheme, self.address.port())
     }
 
     /// How often a path was asked for.
-    pub fn asked(&self, path: &str) -> usize {
+    pub(crate) fn asked(&self, path: &str) -> usize {
         self.shared.asked.lock().unwrap().get(path).copied().unwrap_or_default()
     }
 }

@@ -38,7 +38,7 @@ pub(super) fn encode(
             out.extend((number.as_f64().unwrap_or(f64::NAN) as f32).to_le_bytes());
         }
         (Node::Double, Value::Number(number)) => {
-            out.extend(number.as_f64().unwrap_or(f64::NAN).to_le_bytes())
+            out.extend(number.as_f64().unwrap_or(f64::NAN).to_le_bytes());
         }
         (Node::String, Value::String(text)) => {
             long(text.len() as i64, out);

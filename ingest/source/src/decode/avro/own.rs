@@ -48,7 +48,7 @@ enum PlaceOfReadings {
 impl Shape {
     /// The shape of a plan's records, if it is ours.
     pub(super) fn of(plan: &Plan) -> Option<Self> {
-        let role = |name: &Box<str>| match &**name {
+        let role = |name: &str| match name {
             "machine" => Role::Machine,
             "sensor" => Role::Sensor,
             "kind" => Role::Kind,
@@ -59,7 +59,7 @@ impl Shape {
             "quality" => Role::Quality,
             _ => Role::Another,
         };
-        let roles: Vec<Role> = plan.names.iter().map(role).collect();
+        let roles: Vec<Role> = plan.names.iter().map(|name| role(name)).collect();
         let is_reading = |op: OpId| is_reading(plan, &roles, op);
         let items = |op: OpId| match plan.ops[op as usize] {
             Op::Array(items) if is_reading(items) => Some(items),

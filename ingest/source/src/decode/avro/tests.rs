@@ -8,15 +8,11 @@ use super::*;
 const EVOLUTION: &str = include_str!("../../../tests/vectors/avro-evolution.json");
 
 /// What a tree holds, in the words of the vectors.
-fn dump<T: Tree>(
-    tree: &T,
-    node: T::Node,
-    object: &dyn Fn(T::Node) -> Option<bool>,
-) -> Result<Value, DecodeError> {
+fn dump<T: Tree>(tree: &T, node: T::Node) -> Result<Value, DecodeError> {
     if tree.is_list(node) {
         let mut items = Vec::new();
         tree.children(node, &mut |_, child| {
-            items.push(dump(tree, child, object)?);
+            items.push(dump(tree, child)?);
             Ok(())
         })?;
         return Ok(Value::Array(items));
@@ -33,7 +29,7 @@ fn dump<T: Tree>(
         Scalar::Other("a record" | "a map") => {
             let mut members = serde_json::Map::new();
             tree.children(node, &mut |name, child| {
-                members.insert(name.to_owned(), dump(tree, child, object)?);
+                members.insert(name.to_owned(), dump(tree, child)?);
                 Ok(())
             })?;
             Value::Object(members)
@@ -50,7 +46,7 @@ fn read(writer: &str, reader: Option<&str>, bytes: &[u8]) -> Result<Value, Strin
     let plan = resolve::resolve(&writer, reader.as_ref())?;
     let mut nodes = Nodes::default();
     let tree = nodes.parse(&plan, bytes, 0).map_err(|error| error.to_string())?;
-    dump(&tree, tree.root(), &|_| None).map_err(|error| error.to_string())
+    dump(&tree, tree.root()).map_err(|error| error.to_string())
 }
 
 /// Equal, numbers by their value: a promoted one has another type.

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::super::DecodeError;
-use super::super::mapped::{Scalar, Tree};
+use super::super::mapped::{Each, Scalar, Tree};
 use super::plan::{Op, OpId, Plan};
 use super::read::{Block, Cursor, Leaf};
 
@@ -186,11 +186,7 @@ impl Tree for AvroTree<'_> {
         if self.is_list(node) { self.below(node).nth(i) } else { None }
     }
 
-    fn children(
-        &self,
-        node: usize,
-        each: &mut dyn FnMut(&str, usize) -> Result<(), DecodeError>,
-    ) -> Result<(), DecodeError> {
+    fn children(&self, node: usize, each: &mut Each<'_, usize>) -> Result<(), DecodeError> {
         match self.op(node) {
             Op::Array(_) => {
                 self.below(node).enumerate().try_for_each(|(i, child)| each(&i.to_string(), child))

@@ -203,8 +203,8 @@ impl<'a> Words<'a> {
             self.at = text.len() - rest.len();
             let skipped = if rest.starts_with("//") {
                 rest.find('\n').unwrap_or(rest.len())
-            } else if rest.starts_with("/*") {
-                2 + rest[2..].find("*/").ok_or("a comment does not end")? + 2
+            } else if let Some(comment) = rest.strip_prefix("/*") {
+                2 + comment.find("*/").ok_or("a comment does not end")? + 2
             } else {
                 break;
             };
