@@ -174,11 +174,12 @@ pub(super) mod tests {
             (&["--since", "4s"], false),
         ];
         for (words, expected) in cases {
-            let line = Line::try_parse_from([&["dlq"], words].concat()).map_err(|e| e.to_string()).unwrap();
+            let line =
+                Line::try_parse_from([&["dlq"][..], words].concat()).map_err(|e| e.to_string()).unwrap();
             assert_eq!(line.filter.fits(&letter_at(17), &At(15_000_000)), expected, "{words:?}");
         }
         for words in [["--offset", "a..b"], ["--since", "soon"], ["--message", "("]] {
-            assert!(Line::try_parse_from([&["dlq"], &words[..]].concat()).is_err(), "{words:?}");
+            assert!(Line::try_parse_from([&["dlq"][..], &words].concat()).is_err(), "{words:?}");
         }
         assert_eq!(letter("17").unwrap().to_string(), "17");
         assert_eq!(letter("2:17").unwrap().to_string(), "2:17");

@@ -37,7 +37,7 @@ fn stack(folder: &Path, config: &str) -> (Stack, PathBuf) {
 
 /// Runs `stillwell dlq` with the config.
 fn dlq(stack: &Stack, config: &Path, args: &[&str]) -> Output {
-    stack.run(&[&["dlq"], args, &["--config", config.to_str().unwrap()]].concat())
+    stack.run(&[&["dlq"][..], args, &["--config", config.to_str().unwrap()]].concat())
 }
 
 fn lines(output: &Output) -> Vec<Value> {
