@@ -14,7 +14,6 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 use stillwell_schema::ArchiveUrl;
-use stillwell_source::settings::Share;
 
 mod life;
 mod topic;
@@ -346,11 +345,6 @@ impl Config {
             self.ingest.archive.parse::<ArchiveUrl>().context("[ingest] archive")?;
         }
         let names: BTreeSet<&str> = self.topic.iter().map(|topic| topic.name.as_str()).collect();
-        for topic in &self.topic {
-            if Share::new(topic.dead_letter_share_max).is_none() {
-                bail!("[[topic]] {}: dead_letter_share_max is a share from 0 to 1", topic.name);
-            }
-        }
         if names.is_empty() || names.contains("") || names.len() < self.topic.len() {
             bail!("there must be at least one [[topic]], each with a name of its own");
         }
