@@ -257,7 +257,13 @@ impl Shared {
                 known.absent += 1;
                 Entry::Absent { until: Instant::now() + ABSENT }
             }
-            Err(reason) => Entry::Away { reason, again: Instant::now() + AGAIN },
+            Err(reason) => {
+                let before = known.entries.get(&id);
+                if !matches!(before, Some(Entry::Asked { before: Some(before) }) if *before == reason) {
+                    tracing::warn!(schema = id, %reason, "the schema registry gives no schema");
+                }
+                Entry::Away { reason, again: Instant::now() + AGAIN }
+            }
         };
         known.entries.insert(id, entry);
     }
@@ -284,9 +290,6 @@ fn run(shared: &Weak<Shared>, mut ids: UnboundedReceiver<u32>) {
                 let _slot = slots.acquire_owned().await;
                 let Some(client) = shared.upgrade().map(|shared| shared.client.clone()) else { return };
                 let fetched = answer::fetch(&client, id).await;
-                if let Err(reason) = &fetched {
-                    tracing::warn!(schema = id, %reason, "the schema registry gives no schema");
-                }
                 if let Some(shared) = shared.upgrade() {
                     shared.store(id, fetched);
                 }

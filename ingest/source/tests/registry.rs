@@ -1,5 +1,5 @@
 //! The registry's client against a server of its REST interface: what is kept, what is asked again, and what waits.
-//! A registry itself cannot be had here; how the client was tried with one stands in `tests/vectors/README.md`.
+//! How it was tried by hand with a registry itself stands in `tests/vectors/README.md`.
 
 mod registry_server;
 

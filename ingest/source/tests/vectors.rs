@@ -93,7 +93,7 @@ fn registry() -> (RegistryServer, Schemas) {
 
 /// The six readings of the Avro vectors.
 fn press_07(i: usize) -> Value {
-    let at = 1_795_000_000_123_456i64 + 1000 * i as i64;
+    let at = 1_794_997_600_123_456i64 + 1000 * i as i64;
     let (sensor, unit, value, text, quality) = match i % 3 {
         0 => ("oil", Some("°C"), Some(61.5), None, 0),
         1 => ("bearing-1", Some("mm/s"), None, None, 0x8000_0000u32),
@@ -118,7 +118,7 @@ fn avro_that_fastavro_framed() {
     let mapping: MappingSettings = toml::from_str(mapping).unwrap();
     settings.format.mapping = Some(Mapping::parse(&mapping, Format::Avro).unwrap());
     let mut decoder = decoder_for(&settings);
-    let at = 1_795_000_000_123_000i64;
+    let at = 1_794_997_600_123_000i64;
     assert_eq!(
         read(&mut *decoder, "avro-foreign.bin"),
         [
@@ -157,7 +157,7 @@ fn avro_by_schemas_from_files() {
     assert_eq!(read.len(), 6);
     assert_eq!(
         read[1],
-        json!(["press-07", "bearing-1", "any", null, 1_795_000_000_124_456i64, null, "mm/s", 0])
+        json!(["press-07", "bearing-1", "any", null, 1_794_997_600_124_456i64, null, "mm/s", 0])
     );
     settings.format.avro.reader =
         vec![json!({ "type": "record", "name": "Other", "fields": [] }).to_string()];

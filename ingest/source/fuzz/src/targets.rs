@@ -214,7 +214,7 @@ pub const TARGETS: &[Target] = &[
             ("time", &["$.when", "$kafka.timestamp"]),
             ("quality", &["$.q"]),
             ("unit", &["$.state"]),
-            ("values", &["$.tags.*", "$.price", "$.list[1]", "$.tree.next.v", "$.added", "$.code"]),
+            ("values", &["$.tags.*", "$.price", "$.list[1]", "$.tree.next.v", "$.added[1]"]),
         ],
         split: whole,
         setup: |settings| {

@@ -57,7 +57,10 @@ impl Engine {
         let kind = match outcome {
             Ok(readings) => (u64::from(usize::BITS - readings.leading_zeros()), self.size()),
             // The class and the size tell places apart, roughly.
-            Err(class) => (class.bytes().fold(1 << 8, |sum, byte| sum * 31 + u64::from(byte)), self.size()),
+            Err(class) => (
+                class.bytes().fold(1 << 8, |sum: u64, byte| sum.wrapping_mul(31).wrapping_add(byte.into())),
+                self.size(),
+            ),
         };
         let alike = self.seen.entry(kind).or_default();
         *alike += 1;

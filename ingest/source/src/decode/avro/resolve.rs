@@ -2,7 +2,8 @@
 //!
 //! What fits in no case makes the pair of schemas an error; what fails for some values alone (a branch of a union, a
 //! symbol of an enum) is refused where a record has such a value. Where the writer says what a number means, such as
-//! a timestamp, that counts; the reader's word counts where the writer says nothing.
+//! a timestamp, that counts; the reader's word counts where the writer says nothing. Text that the reader calls bytes
+//! stays text: bytes are no reading.
 
 use std::collections::HashMap;
 
