@@ -82,14 +82,14 @@ pub struct WhereArgs {
 /// `list`.
 #[derive(Args, Clone, Debug)]
 pub struct ListArgs {
-    #[command(flatten)]
-    filter: Filter,
     /// Letters at most, the oldest first
     #[arg(long, default_value_t = 100, value_name = "N")]
     limit: usize,
     /// Print JSON, one object a letter, with key, value and headers
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    filter: Filter,
     #[command(flatten)]
     place: WhereArgs,
 }
@@ -113,11 +113,11 @@ pub struct ShowArgs {
 /// `histogram`.
 #[derive(Args, Clone, Debug)]
 pub struct HistogramArgs {
-    #[command(flatten)]
-    filter: Filter,
     /// Print JSON
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    filter: Filter,
     #[command(flatten)]
     place: WhereArgs,
 }

@@ -44,18 +44,16 @@ Examples:
   stillwell dlq redrive --reason 'time_unit was wrong until 14:00'
   stillwell dlq redrive --class bad_time --since 2h --rate 200 --reason 'gateway 7 mended'
 
-A letter is sent with its record's own bytes, key, headers and Kafka time, and with headers that name where it
-stood first. It is archived once more, and its readings reach the views as late data. Killed and run again, it
-sends nothing twice. Letters that still cannot be read stay, and after --max-attempts tries they are quarantined:
-left alone, until --max-attempts is raised. Ctrl-C stops between two transactions. Exits with 2 where letters
-stay.";
+A letter is sent with its record's own bytes, key, headers and Kafka time, and with headers
+that name where it stood first. It is archived once more, and its readings reach the views as
+late data. Killed and run again, it sends nothing twice. Letters that still cannot be read stay,
+and after --max-attempts tries they are quarantined: left alone, until --max-attempts is raised.
+Ctrl-C stops between two transactions. Exits with 2 where letters stay.";
 
 /// `redrive`.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct RedriveArgs {
-    #[command(flatten)]
-    filter: Filter,
     /// Send and note nothing: only say what would come of it
     #[arg(long)]
     dry_run: bool,
@@ -77,6 +75,8 @@ pub struct RedriveArgs {
     /// Print JSON
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    filter: Filter,
     #[command(flatten)]
     place: WhereArgs,
 }
