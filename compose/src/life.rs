@@ -253,9 +253,11 @@ fn print<T: Serialize>(json: bool, all: &[T], text: impl Fn(&[T]) -> String) -> 
 }
 
 fn pen(archive: &ArchiveArgs, config: &Config) -> anyhow::Result<Pen> {
+    let (store, key_file) = (archive.open(config)?, archive.key_file(config));
+    rotation::settle(&key_file, &*store)?;
     Ok(Pen {
-        store: archive.open(config)?,
-        key: keys::load(&archive.key_file(config))?,
+        store,
+        key: keys::load(&key_file)?,
         writer: format!("stillwell/{}", Uuid::new_v4()),
         clock: stages::clock(),
     })

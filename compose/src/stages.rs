@@ -232,15 +232,14 @@ pub fn key_file(config: &Config, data: &Path) -> std::path::PathBuf {
     if file.as_os_str().is_empty() { data.join("keys/archive.pem") } else { file.clone() }
 }
 
-/// The decoder of a topic's records, the first topic's where none is named.
+/// The decoder of a topic's records.
 ///
 /// # Errors
 /// If the config names no such topic, or is not right.
-pub fn decoder(config: &Config, topic: Option<&str>) -> anyhow::Result<Box<dyn Decoder>> {
+pub fn decoder(config: &Config, topic: &str) -> anyhow::Result<Box<dyn Decoder>> {
     let topics = topics(config)?;
-    let found = topics.iter().find(|known| topic.is_none_or(|topic| known.name == topic));
-    let found =
-        found.with_context(|| format!("the config has no [[topic]] {}", topic.unwrap_or_default()))?;
+    let found = topics.iter().find(|known| known.name == topic);
+    let found = found.with_context(|| format!("the config has no [[topic]] {topic}"))?;
     Ok(decoder_for(found))
 }
 

@@ -10,7 +10,8 @@ use stillwell_schema::signed::{Body, GENESIS, Signed, SignedError};
 use stillwell_schema::{Head, TopicPartition, paths};
 use thiserror::Error;
 
-use crate::manifest::{ManifestError, find_head};
+use crate::keys::rotation;
+use crate::manifest::{ManifestError, find_head, read_entry};
 use crate::store::{ArchiveStore, Creation, StoreError};
 
 /// Why one of the archive's own chains cannot be read or go on.
@@ -43,6 +44,17 @@ pub enum EvidenceError {
         path: String,
         /// Why.
         source: KeyRingError,
+    },
+    /// The key at hand is not the one that signs this archive.
+    #[error(
+        "this archive is signed with key {expected}, and the key file holds {found}; give it the archive's key file, or, \
+         where that is lost, begin a new archive"
+    )]
+    ForeignKey {
+        /// The archive's key, hex.
+        expected: String,
+        /// The key at hand, hex.
+        found: String,
     },
     /// Another process wrote the object first.
     #[error("{path} was written by another process meanwhile; run it again")]
@@ -81,6 +93,37 @@ pub fn key_ring(store: &dyn ArchiveStore) -> Result<Option<KeyRing>, EvidenceErr
     Ok(ring)
 }
 
+/// The public key, hex, that signs this archive now; none where it holds nothing yet.
+///
+/// # Errors
+/// [`EvidenceError`].
+pub fn current_key(store: &dyn ArchiveStore) -> Result<Option<String>, EvidenceError> {
+    if let Some(ring) = key_ring(store)? {
+        return Ok(ring.keys().last().cloned());
+    }
+    if let Some(last) = last_checkpoint(store)? {
+        return Ok(Some(last.body.key));
+    }
+    for lane in lanes(store, None)? {
+        if let Some(first) = read_entry(store, &lane, 0)? {
+            return Ok(Some(first.entry.key));
+        }
+    }
+    Ok(None)
+}
+
+/// Makes sure that `key` is the one that signs this archive: what another signed would not verify.
+///
+/// # Errors
+/// [`EvidenceError::ForeignKey`] where it is not.
+pub fn check_key(store: &dyn ArchiveStore, key: &SigningKey) -> Result<(), EvidenceError> {
+    let found = rotation::public(key);
+    match current_key(store)? {
+        Some(expected) if expected != found => Err(EvidenceError::ForeignKey { expected, found }),
+        _ => Ok(()),
+    }
+}
+
 /// Makes `new` the archive's key in place of `old`.
 ///
 /// # Errors
@@ -92,8 +135,8 @@ pub fn change_key(
     now_us: i64,
     reason: &str,
 ) -> Result<SignedKeyChange, EvidenceError> {
-    let public = hex::encode(old.verifying_key().to_bytes());
-    let ring = key_ring(store)?.unwrap_or_else(|| KeyRing::of(public));
+    check_key(store, old)?;
+    let ring = key_ring(store)?.unwrap_or_else(|| KeyRing::of(rotation::public(old)));
     let seq = ring.changes().len() as u64;
     let path = paths::evidence(paths::KEY_CHANGES, seq);
     let change = ring.change(old, new, now_us, reason);
@@ -122,6 +165,7 @@ pub fn checkpoint(
     writer: &str,
     now_us: i64,
 ) -> Result<Option<SignedCheckpoint>, EvidenceError> {
+    check_key(store, key)?;
     let last = last_checkpoint(store)?;
     let lanes = marks(store)?;
     let ring = key_ring(store)?;
@@ -189,7 +233,7 @@ pub fn lanes(store: &dyn ArchiveStore, topic: Option<&str>) -> Result<Vec<TopicP
     let mut lanes = Vec::new();
     for topic in topics {
         let mut partitions = BTreeSet::new();
-        for folder in ["manifest", "readings", "records"] {
+        for folder in ["manifest", "ledger", "readings", "records", "leaves"] {
             let names = store.folders(&format!("{topic}/{folder}"))?;
             partitions.extend(names.iter().filter_map(|name| name.parse::<i32>().ok()));
         }

@@ -15,6 +15,7 @@ use stillwell_schema::TopicPartition;
 use stillwell_schema::ledger::ActError;
 use thiserror::Error;
 
+use crate::evidence::EvidenceError;
 use crate::manifest::ManifestError;
 use crate::store::StoreError;
 
@@ -35,6 +36,9 @@ pub enum LifeError {
     /// A chain cannot be read.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
+    /// The key at hand is not the archive's.
+    #[error(transparent)]
+    Evidence(#[from] EvidenceError),
     /// The act cannot be built.
     #[error(transparent)]
     Act(#[from] ActError),

@@ -24,6 +24,7 @@ use thiserror::Error;
 
 use crate::writer::leaf;
 
+mod exact;
 mod search;
 
 pub use search::{ProveError, Sought, prove};
@@ -67,7 +68,8 @@ pub struct Reading {
     pub unit: Option<String>,
     /// Source timestamp, µs UTC.
     pub time_us: i64,
-    /// Value.
+    /// Value; as text, since JSON numbers are read to the last bit by few.
+    #[serde(with = "exact")]
     pub value: Option<f64>,
     /// String state.
     pub text: Option<String>,
@@ -159,7 +161,7 @@ impl Proof {
         }
         let decoded = readings(&chunk, decoder).map_err(ProofError::Claim)?;
         match decoded.iter().find(|found| found.index == self.reading.index) {
-            Some(found) if *found == self.reading => Ok(entry),
+            Some(found) if found.is(&self.reading) => Ok(entry),
             Some(found) => Err(ProofError::Claim(format!("it decodes to {found:?}"))),
             None => Err(ProofError::Claim("it has no reading of that index".into())),
         }
@@ -189,6 +191,18 @@ impl Proof {
         let lane = TopicPartition::new(&*entry.topic, entry.partition).to_string();
         let range = format!("{} to {}", entry.range.first, entry.range.next);
         Err(ProofError::Elsewhere { lane, range })
+    }
+}
+
+impl Reading {
+    /// Whether both are the same to the last bit.
+    fn is(&self, other: &Self) -> bool {
+        // Of the many that are no number, text tells one.
+        let bits = |reading: &Self| {
+            reading.value.map(|value| if value.is_nan() { f64::NAN } else { value }.to_bits())
+        };
+        let rest = |reading: &Self| Self { value: None, ..reading.clone() };
+        bits(self) == bits(other) && rest(self) == rest(other)
     }
 }
 

@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use crate::checkpoints::Checkpoints;
 use crate::error::IngestError;
+use crate::evidence::{self, EvidenceError};
 use crate::gc;
 use crate::keys::{self, rotation};
 use crate::settings::IngestSettings;
@@ -154,7 +155,15 @@ fn open(settings: &IngestSettings, swept_before_us: i64) -> Result<Opened, Inges
     if settings.key_file.exists() {
         rotation::settle(&settings.key_file, &*store)?;
     }
+    if !settings.key_file.exists()
+        && let Some(expected) = evidence::current_key(&*store)?
+    {
+        // A key made now would sign what no verification takes.
+        let found = format!("none (there is no {})", settings.key_file.display());
+        return Err(EvidenceError::ForeignKey { expected, found }.into());
+    }
     let key = keys::load_or_create(&settings.key_file, &mut SysRng)?;
+    evidence::check_key(&*store, &key)?;
     let random = StdRng::try_from_rng(&mut SysRng).map_err(|e| IngestError::Random(e.to_string()))?;
     Ok(Opened { store, key, random })
 }

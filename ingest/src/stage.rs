@@ -19,12 +19,12 @@ use uuid::Uuid;
 
 use crate::dead::DeadLetterSink;
 use crate::error::IngestError;
-use crate::evidence;
+use crate::evidence::{self, EvidenceError};
 use crate::gc::Timetable;
 use crate::keys::rotation;
 use crate::lane;
 use crate::life::compact::Settings;
-use crate::manifest::find_head;
+use crate::manifest::{find_head, read_entry};
 use crate::store::ArchiveStore;
 use crate::workers::{Workers, on_store};
 
@@ -132,10 +132,20 @@ impl<D> Shared<D> {
         let (lane, key) = (lane.clone(), self.key.clone());
         let head = on_store(&*self.workers, &self.store, move |store| {
             // A key that was replaced must not sign again: within a lane, verification lets none come back.
-            if !rotation::is_current(evidence::key_ring(store)?.as_ref(), &key) {
+            let ring = evidence::key_ring(store)?;
+            if !rotation::is_current(ring.as_ref(), &key) {
                 return Err(IngestError::KeyReplaced);
             }
-            Ok(find_head(store, &lane)?)
+            let head = find_head(store, &lane)?;
+            // Where no change names the archive's key, the lane's own last entry does.
+            if let (None, Some(last)) = (ring, head.seq.checked_sub(1))
+                && let Some(signed) = read_entry(store, &lane, last)?
+                && signed.entry.key != rotation::public(&key)
+            {
+                let (expected, found) = (signed.entry.key, rotation::public(&key));
+                return Err(EvidenceError::ForeignKey { expected, found }.into());
+            }
+            Ok(head)
         });
         head.await
     }

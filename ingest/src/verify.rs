@@ -86,16 +86,30 @@ pub fn data_bytes(store: &dyn ArchiveStore, lanes: &[TopicPartition]) -> Result<
 /// # Errors
 /// [`StoreError`] where the store does not answer: what was then left unchecked is neither good nor bad.
 pub fn verify(store: &dyn ArchiveStore, options: &Options, tick: Tick<'_>) -> Result<Report, StoreError> {
-    let trust = Trust::read(store, options.key.as_deref(), options.checkpoint.as_ref())?;
+    let mut trust = Trust::read(store, options.key.as_deref(), options.checkpoint.as_ref())?;
+    loop {
+        let reports = verify_lanes(store, options, &trust, tick)?;
+        let again = Trust::read(store, options.key.as_deref(), options.checkpoint.as_ref())?;
+        // A key that came into use meanwhile was not trusted yet; then all is looked at anew.
+        if again.ring == trust.ring {
+            return Ok(Report::new(options, trust, reports));
+        }
+        trust = again;
+    }
+}
+
+fn verify_lanes(
+    store: &dyn ArchiveStore,
+    options: &Options,
+    trust: &Trust,
+    tick: Tick<'_>,
+) -> Result<Vec<LaneReport>, StoreError> {
     let mut lanes: BTreeSet<TopicPartition> =
         evidence::lanes(store, options.topic.as_deref())?.into_iter().collect();
-    let attested =
-        trust.lanes.keys().filter(|lane| options.topic.as_ref().is_none_or(|topic| *topic == *lane.topic));
-    lanes.extend(attested.cloned());
+    let wanted = |lane: &&TopicPartition| options.topic.as_ref().is_none_or(|topic| *topic == *lane.topic);
+    lanes.extend(trust.lanes.keys().filter(wanted).cloned());
     let lanes: Vec<_> = lanes.into_iter().collect();
-    let reports: Result<Vec<LaneReport>, StoreError> =
-        lanes.par_iter().map(|lane| lane::verify(store, lane, &trust, options.level, tick)).collect();
-    Ok(Report::new(options, trust, reports?))
+    lanes.par_iter().map(|lane| lane::verify(store, lane, trust, options.level, tick)).collect()
 }
 
 /// Verifies one lane by itself, all that is of its signatures trusted with `key`, hex. Blocks.

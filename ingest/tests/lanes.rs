@@ -284,3 +284,23 @@ async fn a_batch_of_garbage_halts_its_lane_before_anything_is_written_and_a_few_
     assert_eq!(kept.0.lock().unwrap().len(), 99);
     assert_eq!(stage.position(&lane_id()).await.unwrap(), Some(Offset(99)));
 }
+
+#[tokio::test]
+async fn a_key_that_is_not_the_archives_signs_nothing() {
+    let store = Arc::new(MemoryStore::default());
+    let stranger = ed25519_dalek::SigningKey::from_bytes(&[9; 32]);
+    stillwell_ingest::evidence::check_key(&*store, &stranger).unwrap();
+    let (stage, ..) = ingest(&store, "a", LIMITS);
+    let (first, feed) = lane(0);
+    feed.chunks.send(chunk(0, 20)).await.unwrap();
+    drop(feed);
+    stage.run(first).await.unwrap();
+    let refused = |done: Result<(), stillwell_ingest::evidence::EvidenceError>| {
+        let error = done.unwrap_err().to_string();
+        assert!(error.contains("key file"), "{error}");
+    };
+    stillwell_ingest::evidence::check_key(&*store, &support::key()).unwrap();
+    refused(stillwell_ingest::evidence::check_key(&*store, &stranger));
+    refused(stillwell_ingest::evidence::checkpoint(&*store, &stranger, "w", 1).map(drop));
+    refused(stillwell_ingest::evidence::change_key(&*store, &stranger, &support::key(), 1, "").map(drop));
+}

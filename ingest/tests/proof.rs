@@ -44,7 +44,7 @@ fn decoder() -> Box<dyn Decoder> {
 async fn each_reading_of_the_archive_has_a_proof_that_holds() {
     let store = archive().await;
     for offset in (0..60).filter(|offset| offset % 7 != 3 && !support::is_gap(*offset)) {
-        let (proof, matches) = prove(&*store, &sought(offset), &mut *decoder()).unwrap();
+        let (proof, matches) = prove(&*store, &sought(offset), &|_| Some(decoder())).unwrap();
         assert_eq!((proof.record.offset, matches), (offset, 1));
         assert_eq!(proof.reading.value, Some(offset as f64 / 4.0));
         let json = serde_json::to_string(&proof).unwrap();
@@ -53,15 +53,15 @@ async fn each_reading_of_the_archive_has_a_proof_that_holds() {
         assert!(entry.range.contains(Offset(offset)));
     }
     let missing = Sought { sensor: "other".into(), ..sought(1) };
-    let none = prove(&*store, &missing, &mut *decoder());
+    let none = prove(&*store, &missing, &|_| Some(decoder()));
     assert!(matches!(none, Err(ProveError::NotFound)));
 }
 
 #[tokio::test]
 async fn a_proof_in_which_anything_is_changed_does_not_hold() {
     let store = archive().await;
-    let (proof, _) = prove(&*store, &sought(25), &mut *decoder()).unwrap();
-    let (other, _) = prove(&*store, &sought(44), &mut *decoder()).unwrap();
+    let (proof, _) = prove(&*store, &sought(25), &|_| Some(decoder())).unwrap();
+    let (other, _) = prove(&*store, &sought(44), &|_| Some(decoder())).unwrap();
     let refused = |change: &dyn Fn(&mut Proof)| {
         let mut changed = proof.clone();
         change(&mut changed);
@@ -87,7 +87,7 @@ async fn a_proof_holds_for_who_knows_an_earlier_or_a_later_key_of_the_archive() 
     let store = archive().await;
     let next = SigningKey::from_bytes(&[9; 32]);
     evidence::change_key(&*store as &dyn ArchiveStore, &key(), &next, 1, "planned").unwrap();
-    let (proof, _) = prove(&*store, &sought(25), &mut *decoder()).unwrap();
+    let (proof, _) = prove(&*store, &sought(25), &|_| Some(decoder())).unwrap();
     for known in [public_key(), hex(&next)] {
         proof.check(&known, &mut *decoder()).unwrap();
     }
@@ -97,4 +97,25 @@ async fn a_proof_holds_for_who_knows_an_earlier_or_a_later_key_of_the_archive() 
 
 fn hex(key: &SigningKey) -> String {
     key.verifying_key().to_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[test]
+fn values_come_back_to_the_last_bit() {
+    for bits in (0..20_000u64).map(|n| n.wrapping_mul(0x9e37_79b9_7f4a_7c15)) {
+        let value = f64::from_bits(bits);
+        let reading = stillwell_ingest::proof::Reading {
+            machine: "m".into(),
+            sensor: "s".into(),
+            kind: None,
+            unit: None,
+            time_us: 0,
+            value: Some(value),
+            text: None,
+            quality: 0,
+            index: 0,
+        };
+        let json = serde_json::to_string(&reading).unwrap();
+        let back: stillwell_ingest::proof::Reading = serde_json::from_str(&json).unwrap();
+        assert!(back.value.unwrap().to_bits() == bits || value.is_nan(), "{json}");
+    }
 }

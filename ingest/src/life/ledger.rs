@@ -7,6 +7,7 @@ use stillwell_schema::ledger::{Deed, SignedAct, View};
 use stillwell_schema::{Clock, TopicPartition, paths};
 
 use super::LifeError;
+use crate::evidence;
 use crate::manifest::ManifestError;
 use crate::store::{ArchiveStore, Creation, StoreError};
 
@@ -61,6 +62,7 @@ impl Pen {
     /// [`LifeError::Raced`] where another act took its number; [`LifeError::Store`] where it is unknown whether it
     /// was created, and the view is to be read anew.
     pub fn add(&self, lane: &TopicPartition, view: &mut View, deed: Deed) -> Result<SignedAct, LifeError> {
+        evidence::check_key(&*self.store, &self.key)?;
         let act = view.head().sign(lane, deed, &self.writer, self.clock.now_us(), &self.key)?;
         // An act that the lane's readers would refuse must never be created.
         let mut after = view.clone();

@@ -50,6 +50,9 @@ pub enum ProveError {
     /// There is no such reading.
     #[error("the archive holds no such reading; `select * from readings where …` shows what it holds")]
     NotFound,
+    /// Nobody says how the topic's records are read.
+    #[error("the config has no [[topic]] {0}, so that its records cannot be decoded")]
+    NoDecoder(String),
     /// The record is there, but today's decoder does not find the reading in it.
     #[error("record {offset} of {topic} does not decode to the reading: {reason}")]
     Decode {
@@ -62,14 +65,15 @@ pub enum ProveError {
     },
 }
 
-/// Proves the first reading that is `sought`, by partition and offset; also returns how many there are. Blocks.
+/// Proves the first reading that is `sought`, by partition and offset; also returns how many there are. `decoder_of`
+/// gives the decoder of a topic. Blocks.
 ///
 /// # Errors
 /// [`ProveError`].
 pub fn prove(
     store: &dyn ArchiveStore,
     sought: &Sought,
-    decoder: &mut dyn Decoder,
+    decoder_of: &dyn Fn(&str) -> Option<Box<dyn Decoder>>,
 ) -> Result<(Proof, usize), ProveError> {
     let mut first = None;
     let mut matches = 0;
@@ -89,7 +93,9 @@ pub fn prove(
     }
     let (lane, piece, (offset, index)) = first.ok_or(ProveError::NotFound)?;
     let signed = entry_of(store, &lane, &piece, Offset(offset))?;
-    Ok((proof_of(store, &piece, &signed, (Offset(offset), index), decoder)?, matches))
+    let decoder = decoder_of(&lane.topic);
+    let mut decoder = decoder.ok_or_else(|| ProveError::NoDecoder(lane.topic.to_string()))?;
+    Ok((proof_of(store, &piece, &signed, (Offset(offset), index), &mut *decoder)?, matches))
 }
 
 /// Offset and index of each reading of `piece` that is sought, sorted.

@@ -20,7 +20,7 @@ use crate::writer::leaf;
 /// What was compared of one lane.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Compared {
-    /// Records that are the same in Kafka and in the archive.
+    /// Records that are the same in Kafka and in the archive, or of which the archive kept the same leaf.
     pub same: u64,
     /// Archived records that Kafka no longer has: fallen to its retention, or compacted away.
     pub gone: u64,
@@ -73,9 +73,16 @@ fn compare_lane(
     tick: &dyn Fn(u64),
 ) -> Result<Compared, CompareError> {
     let id = TopicPartition::new(&*report.topic, report.partition);
-    let Some(range) = report.range else { return Ok(Compared::default()) };
     let scan = Scan::new(kafka, &report.topic)?;
     let ends = scan.ends(report.partition)?;
+    let Some(range) = report.range else {
+        return Ok(Compared { ahead: (ends.high.0 - ends.low.0).unsigned_abs(), ..Compared::default() });
+    };
+    if ends.low < range.first {
+        let message =
+            format!("Kafka has records from {} on, and the archive begins at {}", ends.low, range.first);
+        report.problem(Problem::new(ProblemKind::Kafka, id.to_string(), message).at(ends.low));
+    }
     let (from, to) = (range.first.max(ends.low), range.next.min(ends.high));
     let ahead = (ends.high.0 - range.next.0).max(0).unsigned_abs();
     if ends.high < range.next {
@@ -130,7 +137,7 @@ fn compare_lane(
         (None, End::Stopped) => return Err(CompareError::Stopped(id)),
         (None, End::Whole) => {}
     }
-    compared.gone = report.records.saturating_sub(compared.same + report.erased_records);
+    compared.gone = report.records.saturating_sub(compared.same);
     Ok(compared)
 }
 

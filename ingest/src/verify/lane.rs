@@ -17,7 +17,8 @@ use crate::store::{ArchiveStore, StoreError};
 /// Units checked side by side.
 const ABREAST: usize = 32;
 
-/// Verifies one lane.
+/// Verifies one lane. Where its ledger goes on meanwhile, files may be collected that the walk still looks for; what is
+/// wrong then is looked for anew.
 pub(super) fn verify(
     store: &dyn ArchiveStore,
     id: &TopicPartition,
@@ -25,12 +26,17 @@ pub(super) fn verify(
     level: Level,
     tick: Tick<'_>,
 ) -> Result<LaneReport, StoreError> {
-    let (head, keys) = (Some(Head::genesis()), KeyWatch::default());
-    let (named, report) = (Named::default(), LaneReport::new(id));
-    let walk = Walk { store, id, trust, level, tick, head, keys, named, report };
-    let (mut report, named) = walk.run()?;
-    orphans::find(store, id, &named, &mut report)?;
-    Ok(report)
+    loop {
+        let (head, keys) = (Some(Head::genesis()), KeyWatch::default());
+        let (named, report) = (Named::default(), LaneReport::new(id));
+        let walk = Walk { store, id, trust, level, tick, head, keys, named, report };
+        let (mut report, named) = walk.run()?;
+        let moved = report.problems_total > 0 && store.exists(&paths::act(id, report.acts))?;
+        if !moved || report.ledger_damaged {
+            orphans::find(store, id, &named, &mut report)?;
+            return Ok(report);
+        }
+    }
 }
 
 /// A walk along a lane.
@@ -59,7 +65,11 @@ impl Walk<'_> {
             let bytes = self.store.get(&paths::entry(self.id, seq))?;
             match bytes {
                 None if seq >= end => break,
-                None => self.missing(seq),
+                None => {
+                    self.missing(seq);
+                    // One stray name far beyond must not be walked to.
+                    seq = self.next_listed(seq)? - 1;
+                }
                 Some(bytes) => {
                     if let Some(signed) = self.entry(seq, bytes)
                         && !units.push(signed)
@@ -101,6 +111,16 @@ impl Walk<'_> {
             },
         )?;
         Ok(end)
+    }
+
+    /// The lowest listed seq above one that is missing.
+    fn next_listed(&self, seq: u64) -> Result<u64, StoreError> {
+        let mut next = u64::MAX;
+        self.store.visit(&paths::manifest_folder(self.id), &mut |listed| {
+            let found = paths::entry_seq(&listed.path).filter(|found| *found > seq);
+            next = next.min(found.unwrap_or(u64::MAX));
+        })?;
+        Ok(next.max(seq + 1))
     }
 
     fn missing(&mut self, seq: u64) {

@@ -1,6 +1,6 @@
 //! Reads a lane's ledger: the view that its readers have, and what was erased.
 
-use stillwell_schema::ledger::{Cover, Deed, SignedAct, View};
+use stillwell_schema::ledger::{Cover, Deed, LeavesFile, SignedAct, Standing, View};
 use stillwell_schema::{TopicPartition, paths};
 
 use super::orphans::Named;
@@ -33,12 +33,24 @@ pub(super) fn read(
             Ok(act) => act,
             Err(error) => {
                 report.problem(Problem::new(ProblemKind::Altered, path, error.to_string()));
+                report.ledger_damaged = true;
                 return Ok(ledger);
             }
         };
-        if let Err(error) = ledger.view.apply(id, &act) {
-            report.problem(Problem::new(ProblemKind::Chain, path, error.to_string()));
-            return Ok(ledger);
+        match ledger.view.apply(id, &act) {
+            Ok(superseded) => {
+                if let Some(message) = unexplained(&act.act.deed, &superseded) {
+                    report.problem(Problem::new(ProblemKind::Counts, &*path, message));
+                }
+            }
+            Err(error) => {
+                report.problem(Problem::new(ProblemKind::Chain, path, error.to_string()));
+                report.ledger_damaged = true;
+                return Ok(ledger);
+            }
+        }
+        if !report.keys.contains(&act.act.key) {
+            report.keys.push(act.act.key.clone());
         }
         if let Err(message) = keys.check(trust, &act.act.key) {
             report.problem(Problem::new(ProblemKind::Key, &*path, message));
@@ -70,6 +82,15 @@ fn listed_end(
         None => report.problem(Problem::new(ProblemKind::Altered, listed.path, "is no act's name")),
     })?;
     Ok(end)
+}
+
+/// What is wrong with the leaves that a deed adds: only an erasure may, and as many as it states.
+fn unexplained(deed: &Deed, superseded: &[Standing]) -> Option<String> {
+    let known = |leaves: &LeavesFile| superseded.iter().any(|old| old.cover.leaves.contains(leaves));
+    let leaves = deed.cover()?.leaves.iter().filter(|leaves| !known(leaves));
+    let added: u64 = leaves.map(|leaves| leaves.file.rows).sum();
+    let stated = if let Deed::Erase(erase) = deed { erase.records } else { 0 };
+    (added != stated).then(|| format!("adds the leaves of {added} erased records, and states {stated}"))
 }
 
 fn count(deed: &Deed, named: &mut Named, report: &mut LaneReport) {

@@ -58,6 +58,8 @@ pub struct LaneReport {
     pub losses: Vec<OffsetRange>,
     /// Acts of the lane's ledger.
     pub acts: u64,
+    /// Whether the ledger ends in damage, so that what readers see is not known.
+    pub ledger_damaged: bool,
     /// Erasures among them.
     pub erasures: u64,
     /// Records erased by retention rules.
@@ -142,9 +144,9 @@ impl Level {
 impl Report {
     pub(super) fn new(options: &Options, trust: Trust, lanes: Vec<LaneReport>) -> Self {
         let mut problems = trust.problems;
-        let keys: BTreeSet<&String> = lanes.iter().flat_map(|lane| &lane.keys).collect();
+        let keys: BTreeSet<&String> = lanes.iter().flat_map(|lane| &lane.keys).chain(&trust.keys).collect();
         if trust.ring.is_none() && keys.len() > 1 {
-            let message = format!("names no change of key, but {} keys have signed entries", keys.len());
+            let message = format!("names no change of key, but {} keys have signed", keys.len());
             problems.push(Problem::new(ProblemKind::Key, paths::KEY_CHANGES, message));
         }
         let (level, key, checkpoints) = (options.level, options.key.clone(), trust.checkpoints);

@@ -1,6 +1,6 @@
 //! What all lanes are held against: the keys that may sign, and what checkpoints attest.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use stillwell_schema::checkpoint::{Checkpoint, SignedCheckpoint};
 use stillwell_schema::key_change::KeyRing;
@@ -84,6 +84,8 @@ pub(super) struct Trust {
     pub(super) ring: Option<KeyRing>,
     pub(super) lanes: BTreeMap<TopicPartition, Attested>,
     pub(super) checkpoints: u64,
+    /// The keys that signed checkpoints.
+    pub(super) keys: BTreeSet<String>,
     pub(super) problems: Vec<Problem>,
 }
 
@@ -95,9 +97,19 @@ impl Trust {
         key: Option<&str>,
         copy: Option<&SignedCheckpoint>,
     ) -> Result<Self, StoreError> {
-        let mut trust = Self { ring: None, lanes: BTreeMap::new(), checkpoints: 0, problems: Vec::new() };
+        let mut trust = Self {
+            ring: None,
+            lanes: BTreeMap::new(),
+            checkpoints: 0,
+            keys: BTreeSet::new(),
+            problems: Vec::new(),
+        };
+        // Keys are read after what they sign, so that one which is new meanwhile is known.
+        let checkpoints = trust.read_checkpoints(store)?;
         trust.read_ring(store, key)?;
-        trust.read_checkpoints(store)?;
+        for signed in &checkpoints {
+            trust.attest(&paths::evidence(paths::CHECKPOINTS, signed.body.seq), signed);
+        }
         if let Some(copy) = copy {
             trust.compare(store, copy)?;
         }
@@ -105,6 +117,7 @@ impl Trust {
     }
 
     fn read_ring(&mut self, store: &dyn ArchiveStore, key: Option<&str>) -> Result<(), StoreError> {
+        let listed = names(store, paths::KEY_CHANGES)?;
         let found = match evidence::key_ring(store) {
             Ok(found) => found,
             Err(EvidenceError::Store(error)) => return Err(error),
@@ -114,7 +127,7 @@ impl Trust {
             }
         };
         let changes = found.as_ref().map_or(0, |ring| ring.changes().len() as u64);
-        self.check_names(store, paths::KEY_CHANGES, changes)?;
+        self.check_names(listed, changes);
         if let (Some(ring), Some(key)) = (&found, key)
             && ring.position(key).is_none()
         {
@@ -132,8 +145,10 @@ impl Trust {
         Ok(())
     }
 
-    fn read_checkpoints(&mut self, store: &dyn ArchiveStore) -> Result<(), StoreError> {
-        let mut previous = GENESIS.to_owned();
+    fn read_checkpoints(&mut self, store: &dyn ArchiveStore) -> Result<Vec<SignedCheckpoint>, StoreError> {
+        // Listed first: one that is added meanwhile is then found by the reading alone.
+        let listed = names(store, paths::CHECKPOINTS)?;
+        let (mut read, mut previous) = (Vec::new(), GENESIS.to_owned());
         for seq in 0.. {
             let path = paths::evidence(paths::CHECKPOINTS, seq);
             match evidence::read::<Checkpoint>(store, paths::CHECKPOINTS, seq) {
@@ -143,15 +158,16 @@ impl Trust {
                         self.problem(ProblemKind::Chain, &path, "does not follow its predecessor");
                     }
                     previous.clone_from(&signed.sha256);
-                    self.attest(&path, &signed);
+                    self.keys.insert(signed.body.key.clone());
+                    read.push(signed);
                 }
                 Err(EvidenceError::Store(error)) => return Err(error),
                 Err(error) => self.problem(ProblemKind::Altered, &path, &error.to_string()),
             }
             self.checkpoints += 1;
         }
-        let read = self.checkpoints;
-        self.check_names(store, paths::CHECKPOINTS, read)
+        self.check_names(listed, self.checkpoints);
+        Ok(read)
     }
 
     /// Takes what a checkpoint says, if its key may say so.
@@ -206,24 +222,26 @@ impl Trust {
     }
 
     /// Objects of a chain that its walk did not reach.
-    fn check_names(
-        &mut self,
-        store: &dyn ArchiveStore,
-        folder: &str,
-        reached: u64,
-    ) -> Result<(), StoreError> {
-        let mut strays = Vec::new();
-        store.visit(folder, &mut |listed| match paths::entry_seq(&listed.path) {
-            Some(seq) if seq < reached => {}
-            _ => strays.push(listed.path),
-        })?;
-        for path in strays {
-            self.problem(ProblemKind::Missing, &path, "cannot be reached: an object before it is missing");
+    fn check_names(&mut self, listed: Vec<String>, reached: u64) {
+        for path in listed {
+            if paths::entry_seq(&path).is_none_or(|seq| seq >= reached) {
+                self.problem(
+                    ProblemKind::Missing,
+                    &path,
+                    "cannot be reached: an object before it is missing",
+                );
+            }
         }
-        Ok(())
     }
 
     fn problem(&mut self, kind: ProblemKind, object: &str, message: &str) {
         self.problems.push(Problem::new(kind, object, message));
     }
+}
+
+/// The objects of a chain.
+fn names(store: &dyn ArchiveStore, folder: &str) -> Result<Vec<String>, StoreError> {
+    let mut names = Vec::new();
+    store.visit(folder, &mut |listed| names.push(listed.path))?;
+    Ok(names)
 }
