@@ -118,7 +118,7 @@ impl<'a> Decoders<'a> {
     /// Where the config does not have it.
     pub(super) fn of(&mut self, topic: &str) -> anyhow::Result<&mut dyn Decoder> {
         if !self.open.contains_key(topic) {
-            let decoder = stages::decoder(self.config, Some(topic)).with_context(|| {
+            let decoder = stages::decoder(self.config, topic).with_context(|| {
                 format!("letters of {topic} can be decoded only with its [[topic]] in the config")
             })?;
             self.open.insert(topic.to_owned(), decoder);

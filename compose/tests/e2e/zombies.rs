@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use rdkafka::ClientConfig;
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+use rdkafka::error::KafkaError;
+use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer as _, ThreadedProducer};
 use serde_json::Value;
 
 use crate::producer::{Producer, reading};
@@ -148,7 +149,8 @@ fn produce(stack: &Stack, stop: &AtomicBool, produced: &Produced) {
 
 /// Transactions of ten readings, every third aborted: the log has markers and records that nobody is given.
 fn produce_in_transactions(stack: &Stack, stop: &AtomicBool, produced: &Produced) {
-    let producer: BaseProducer = ClientConfig::new()
+    // One that polls by itself: deliveries must be heard of before a transaction can end.
+    let producer: ThreadedProducer<DefaultProducerContext> = ClientConfig::new()
         .set("bootstrap.servers", stack.endpoint("kafka"))
         .set("transactional.id", "zombies")
         .set("transaction.timeout.ms", "60000")
@@ -170,9 +172,9 @@ fn produce_in_transactions(stack: &Stack, stop: &AtomicBool, produced: &Produced
             producer.send(BaseRecord::to("readings").key(&key).payload(&value)).unwrap();
         }
         if transaction % 3 == 2 {
-            producer.abort_transaction(wait).unwrap();
+            insist(|| producer.abort_transaction(wait));
         } else {
-            commit(&producer, wait);
+            insist(|| producer.commit_transaction(wait));
             produced.committed.fetch_add(10, Ordering::Relaxed);
             produced.committed_sum.fetch_add(values.iter().sum(), Ordering::Relaxed);
         }
@@ -181,17 +183,16 @@ fn produce_in_transactions(stack: &Stack, stop: &AtomicBool, produced: &Produced
     }
 }
 
-/// Commits, however often the broker has to be asked.
-fn commit(producer: &BaseProducer, wait: Duration) {
-    use rdkafka::error::KafkaError;
+/// Ends a transaction, however often the broker has to be asked.
+fn insist(end: impl Fn() -> Result<(), KafkaError>) {
     for _ in 0..20 {
-        match producer.commit_transaction(wait) {
+        match end() {
             Ok(()) => return,
             Err(KafkaError::Transaction(error)) if error.is_retriable() => {}
             Err(error) => panic!("{error}"),
         }
     }
-    panic!("the transaction is not committed");
+    panic!("the transaction does not end");
 }
 
 /// The processes that write.
