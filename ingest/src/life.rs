@@ -72,6 +72,19 @@ pub enum LifeError {
         /// What it says.
         source: ParquetError,
     },
+    /// A hold of this name stands and is about something else.
+    #[error(
+        "{lane} has another hold {id}, of machines {machines} (`stillwell hold list` shows all of it); add this one \
+         under another name, or release that one first: `stillwell hold release {id}`"
+    )]
+    HoldTaken {
+        /// In which lane.
+        lane: TopicPartition,
+        /// Its name.
+        id: String,
+        /// Which machines it holds.
+        machines: String,
+    },
     /// Another process added an act first.
     #[error("the ledger of {0} was continued by another process meanwhile; run it again")]
     Raced(TopicPartition),

@@ -11,14 +11,14 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use stillwell_ingest::gc::{self, Scope};
 use stillwell_ingest::life::compact::{Policy, compact};
-use stillwell_ingest::life::hold;
 use stillwell_ingest::life::ledger::{Pen, read_view};
 use stillwell_ingest::life::retain::{Class, Erased, Retention, plan, retain};
+use stillwell_ingest::life::{LifeError, hold};
 use stillwell_ingest::manifest::find_head;
 use stillwell_ingest::store::ArchiveStore;
 use stillwell_schema::ledger::{Deed, Hold, Release};
 use stillwell_schema::pattern::matches;
-use stillwell_schema::{Clock, Head};
+use stillwell_schema::{Clock, Head, TopicPartition};
 use support::{MemoryStore, Seen, audit, expected, key, lane_id, see};
 
 /// The source time of offset 0, µs; the next is 10 ms later.
@@ -212,4 +212,41 @@ fn a_hold_that_comes_while_records_are_being_erased_stops_it() {
         pen.add(&lane_id(), &mut read_view(&*case.store, &lane_id()).unwrap(), Deed::Hold(hold)),
         Ok(act) if act.act.seq == 1
     ));
+}
+
+#[test]
+fn holds_of_one_name_that_differ_from_lane_to_lane_all_hold() {
+    let mut random = StdRng::seed_from_u64(6);
+    let mut case = Case::new(&mut random);
+    case.classes = vec![Class { name: "all".into(), machines: Some("*".into()), keep_days: 10 }];
+    case.cut = 1_000;
+    let (pen, lanes) = (case.pen(), [1, 7].map(|p| TopicPartition::new("readings", p)));
+    for lane in &lanes {
+        tamper::commit(&case.store, lane, &key(), &mut random);
+    }
+    let hold = |machines: &str| Hold {
+        id: "case".into(),
+        machines: machines.into(),
+        from_us: None,
+        until_us: None,
+        by: "anna".into(),
+        reason: "test".into(),
+    };
+    let view = |lane: &TopicPartition| read_view(&*case.store, lane).unwrap();
+    pen.add(&lanes[0], &mut view(&lanes[0]), Deed::Hold(hold("mill-*"))).unwrap();
+    pen.add(&lanes[1], &mut view(&lanes[1]), Deed::Hold(hold("*"))).unwrap();
+    let standing = hold::list(&*case.store, "readings").unwrap();
+    let machines: Vec<&str> = standing.iter().map(|one| &*one.hold.machines).collect();
+    assert_eq!(machines, ["mill-*", "*"]);
+    let retention = case.retention(&mut random);
+    retain(&pen, &lane_id(), &retention, &|_| (), &mut |erased| panic!("{erased:?}")).unwrap();
+
+    let acts = || [view(&lanes[0]), view(&lanes[1]), view(&lane_id())].map(|view| view.head().seq);
+    let before = acts();
+    let refused = hold::add(&pen, "readings", &hold("*"));
+    assert!(matches!(&refused, Err(LifeError::HoldTaken { id, .. }) if id == "case"), "{refused:?}");
+    assert_eq!(acts(), before, "it was added nowhere");
+    let release = Release { id: "case".into(), by: "anna".into(), reason: "test".into() };
+    assert_eq!(hold::release(&pen, "readings", &release).unwrap(), 2);
+    assert_eq!(hold::add(&pen, "readings", &hold("*")).unwrap(), 3);
 }
