@@ -352,7 +352,7 @@ impl Config {
         for topic in &self.topic {
             crate::stages::topic(topic, None)?;
         }
-        Ok(())
+        self.retention.iter().try_for_each(RetentionClass::check)
     }
 }
 

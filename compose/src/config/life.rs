@@ -1,6 +1,10 @@
 //! `[compaction]` and `[[retention]]`: what becomes of the archive's files.
 
+use anyhow::bail;
 use serde::{Deserialize, Serialize};
+
+/// What a class may keep at most, days: a century. More is a slip; what is to be kept for ever has no class.
+const KEEP_DAYS_MAX: u32 = 36_500;
 
 /// `[compaction]`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,4 +38,42 @@ pub struct RetentionClass {
     pub machines: Option<String>,
     /// How long it keeps, days.
     pub keep_days: u32,
+}
+
+impl RetentionClass {
+    /// What no type says.
+    ///
+    /// # Errors
+    /// Names the class and the key that is wrong.
+    pub(super) fn check(&self) -> anyhow::Result<()> {
+        let Self { class, keep_days, .. } = self;
+        if *keep_days > KEEP_DAYS_MAX {
+            bail!(
+                "[[retention]] class {class:?}: keep_days is {keep_days}, but must be at most {KEEP_DAYS_MAX}; \
+                 leave the class out to keep its machines for ever"
+            );
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use crate::config::Config;
+
+    #[test]
+    fn a_class_keeps_a_century_at_most() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("c.toml");
+        let load = |keep_days: u32| {
+            let text = format!("[[retention]]\nclass='presses'\nmachines='press-*'\nkeep_days={keep_days}");
+            fs::write(&file, text).unwrap();
+            Config::load(Some(&file), [])
+        };
+        assert_eq!(load(36_500).unwrap().retention[0].keep_days, 36_500);
+        let error = format!("{:#}", load(36_501).unwrap_err());
+        assert!(error.contains("presses") && error.contains("keep_days"), "{error}");
+    }
 }

@@ -75,7 +75,8 @@ impl Retention {
             class: class.name.clone(),
             machines: class.machines.clone(),
             keep_days: class.keep_days,
-            until_us: now_us - i64::from(class.keep_days) * DAY_US,
+            // Beyond the reach of time everything is kept, as nothing is that old.
+            until_us: now_us.saturating_sub(i64::from(class.keep_days).saturating_mul(DAY_US)),
         };
         self.classes.iter().map(rule).collect()
     }
@@ -216,5 +217,25 @@ impl Run {
         pen.add(lane, view, Deed::Erase(erase))?;
         follow(&*pen.store, lane, view)?;
         Ok(done)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_class_that_keeps_longer_than_times_reach_keeps_all() {
+        let class = |keep_days| Class { name: "all".into(), machines: Some("*".into()), keep_days };
+        let retention = Retention {
+            classes: [10, 200_000_000, u32::MAX].map(class).to_vec(),
+            by: "anna".into(),
+            reason: "test".into(),
+            file_bytes_target: 1,
+            level: 1,
+        };
+        let now_us = 1_795_000_000_000_000;
+        let until: Vec<i64> = retention.rules(now_us).iter().map(|rule| rule.until_us).collect();
+        assert_eq!(until, [now_us - 10 * DAY_US, now_us - i64::MAX, now_us - i64::MAX]);
     }
 }
