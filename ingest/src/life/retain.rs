@@ -187,14 +187,13 @@ impl Run {
         retention: &Retention,
         keeping: &Keeping<'_>,
     ) -> Result<Erased, LifeError> {
-        let offsets = self.expired.offsets();
         let rewrite = Rewrite {
             store: &*pen.store,
             lane,
             pieces: &self.pieces,
             act: view.head().seq,
             level: retention.level,
-            erased: Some(&offsets),
+            erased: Some(&self.expired.offsets),
             tick: keeping.tick,
         };
         let rewritten = rewrite.run()?;

@@ -4,9 +4,9 @@ use std::collections::HashMap;
 
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType, TimestampMillisecondType, UInt32Type};
+use stillwell_schema::TopicPartition;
 use stillwell_schema::ledger::{Hold, Rule};
 use stillwell_schema::pattern::matches;
-use stillwell_schema::{OffsetRange, TopicPartition};
 
 use super::super::hold::holds_time;
 use super::super::rewrite::{Offsets, load};
@@ -26,10 +26,9 @@ pub(super) struct Keeping<'a> {
 }
 
 /// Records that ran out.
+#[derive(Default)]
 pub(super) struct Expired {
-    range: OffsetRange,
-    /// Runs of pieces, each with its own set.
-    parts: Vec<Offsets>,
+    pub(super) offsets: Offsets,
     /// Their readings.
     pub(super) readings: u64,
     /// Records that ran out and are held.
@@ -39,22 +38,25 @@ pub(super) struct Expired {
 impl Expired {
     /// How many.
     pub(super) fn records(&self) -> u64 {
-        self.parts.iter().map(Offsets::len).sum()
+        self.offsets.len()
     }
 
     /// Takes in those of the piece that follows.
     pub(super) fn append(&mut self, next: Self) {
-        self.range.next = next.range.next;
-        self.parts.extend(next.parts);
+        self.offsets.append(next.offsets);
         (self.readings, self.held) = (self.readings + next.readings, self.held + next.held);
     }
+}
 
-    /// All of them.
-    pub(super) fn offsets(&self) -> Offsets {
-        let mut all = Offsets::none(self.range);
-        self.parts.iter().flat_map(Offsets::iter).for_each(|offset| all.insert(offset));
-        all
-    }
+/// What the readings of a piece say of the records they came in.
+#[derive(Default)]
+struct Marks {
+    /// A reading has run out.
+    old: Offsets,
+    /// A reading is kept by its class.
+    kept: Offsets,
+    /// A reading is held.
+    held: Offsets,
 }
 
 /// What the rules and holds say of a machine.
@@ -67,8 +69,7 @@ struct Machine<'a> {
 impl<'a> Keeping<'a> {
     /// The records of a piece that ran out and are not held.
     pub(super) fn expired(&self, piece: &Piece) -> Result<Expired, LifeError> {
-        let range = piece.span.range;
-        let mut expired = Expired { range, parts: Vec::new(), readings: 0, held: 0 };
+        let mut expired = Expired::default();
         let latest = |rules: &mut dyn Iterator<Item = &Rule>| rules.map(|rule| rule.until_us).max();
         let by_machine = latest(&mut self.rules.iter().filter(|rule| rule.machines.is_some()));
         let without =
@@ -77,11 +78,7 @@ impl<'a> Keeping<'a> {
         if !may_run_out && without.is_none() {
             return Ok(expired);
         }
-        let (mut kept, mut held) = (Offsets::none(range), Offsets::none(range));
-        if may_run_out {
-            self.readings(piece, &mut kept, &mut held)?;
-        }
-        let mut gone = Offsets::none(range);
+        let marks = if may_run_out { self.marks(piece)? } else { Marks::default() };
         for file in &piece.records {
             self.batches(
                 &file.path,
@@ -98,12 +95,16 @@ impl<'a> Keeping<'a> {
                                 without.is_some_and(|until| time_us < until),
                                 self.holds.iter().any(|hold| holds_time(hold, time_us)),
                             ),
-                            _ => (may_run_out && !kept.contains(*offset), held.contains(*offset)),
+                            // One whose readings nobody has seen is kept: who knows how old they are.
+                            _ => (
+                                marks.old.contains(*offset) && !marks.kept.contains(*offset),
+                                marks.held.contains(*offset),
+                            ),
                         };
                         match (is_expired, is_held) {
                             (true, true) => expired.held += 1,
                             (true, false) => {
-                                gone.insert(*offset);
+                                expired.offsets.insert(*offset);
                                 expired.readings += u64::from(*readings);
                             }
                             _ => {}
@@ -112,12 +113,12 @@ impl<'a> Keeping<'a> {
                 },
             )?;
         }
-        expired.parts.push(gone);
         Ok(expired)
     }
 
-    /// Marks the records of which a reading is kept by its class, and those of which one is held.
-    fn readings(&self, piece: &Piece, kept: &mut Offsets, held: &mut Offsets) -> Result<(), LifeError> {
+    /// Marks the records by their readings.
+    fn marks(&self, piece: &Piece) -> Result<Marks, LifeError> {
+        let mut marks = Marks::default();
         let mut machines = HashMap::<String, Machine<'a>>::new();
         for file in &piece.readings {
             let columns = ["machine", "time", "offset", "kafka_time"];
@@ -134,16 +135,17 @@ impl<'a> Keeping<'a> {
                     let machine = &machines[name];
                     let (time_us, offset) = (times[row], offsets[row]);
                     let age_us = time_us.max(kafka_times[row].saturating_mul(1_000));
-                    if machine.until_us.is_none_or(|until| age_us >= until) {
-                        kept.insert(offset);
+                    match machine.until_us.is_some_and(|until| age_us < until) {
+                        true => marks.old.insert(offset),
+                        false => marks.kept.insert(offset),
                     }
                     if machine.holds.iter().any(|hold| holds_time(hold, time_us)) {
-                        held.insert(offset);
+                        marks.held.insert(offset);
                     }
                 }
             })?;
         }
-        Ok(())
+        Ok(marks)
     }
 
     fn machine(&self, name: &str) -> Machine<'a> {

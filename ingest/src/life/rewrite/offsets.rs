@@ -1,70 +1,66 @@
-//! A set of offsets within a range, a bit each.
+//! A set of offsets, a bit each where they lie close together; the gaps between them take nothing.
 
-use stillwell_schema::OffsetRange;
+use std::collections::BTreeMap;
 
-/// Offsets of one range.
-#[derive(Clone, Debug)]
-pub(in crate::life) struct Offsets {
-    range: OffsetRange,
-    bits: Vec<u64>,
-}
+/// Offsets by the 64 that they lie in.
+#[derive(Clone, Debug, Default)]
+pub(in crate::life) struct Offsets(BTreeMap<i64, u64>);
 
 impl Offsets {
-    /// None of `range`.
-    pub(in crate::life) fn none(range: OffsetRange) -> Self {
-        let words = usize::try_from(range.len().div_ceil(64)).unwrap_or(usize::MAX);
-        Self { range, bits: vec![0; words] }
+    /// Adds an offset.
+    pub(in crate::life) fn insert(&mut self, offset: i64) {
+        let (word, bit) = place(offset);
+        *self.0.entry(word).or_default() |= bit;
     }
 
-    /// Adds an offset; one outside the range is none of its business.
-    pub(in crate::life) fn insert(&mut self, offset: i64) {
-        if let Some((word, bit)) = self.place(offset) {
-            self.bits[word] |= bit;
+    /// Adds all of another set.
+    pub(in crate::life) fn append(&mut self, other: Self) {
+        for (word, bits) in other.0 {
+            *self.0.entry(word).or_default() |= bits;
         }
     }
 
     /// Whether it is inside.
     pub(in crate::life) fn contains(&self, offset: i64) -> bool {
-        self.place(offset).is_some_and(|(word, bit)| self.bits[word] & bit != 0)
+        let (word, bit) = place(offset);
+        self.0.get(&word).is_some_and(|bits| bits & bit != 0)
     }
 
     /// How many are inside.
     pub(in crate::life) fn len(&self) -> u64 {
-        self.bits.iter().map(|word| u64::from(word.count_ones())).sum()
+        self.0.values().map(|bits| u64::from(bits.count_ones())).sum()
     }
+}
 
-    /// Those inside, in order.
-    pub(in crate::life) fn iter(&self) -> impl Iterator<Item = i64> {
-        let first = self.range.first.0;
-        let bits = self.bits.iter().enumerate().filter(|(_, word)| **word != 0);
-        bits.flat_map(move |(at, word)| {
-            let set = (0..64).filter(move |bit| word & (1 << bit) != 0);
-            set.map(move |bit| first + 64 * at as i64 + bit)
-        })
-    }
-
-    fn place(&self, offset: i64) -> Option<(usize, u64)> {
-        let at = u64::try_from(offset.checked_sub(self.range.first.0)?).ok()?;
-        (at < self.range.len()).then(|| ((at / 64) as usize, 1 << (at % 64)))
-    }
+fn place(offset: i64) -> (i64, u64) {
+    (offset.div_euclid(64), 1 << offset.rem_euclid(64))
 }
 
 #[cfg(test)]
 mod tests {
-    use stillwell_schema::Offset;
-
     use super::*;
 
     #[test]
     fn what_was_put_in_is_inside_and_nothing_else() {
-        let range = OffsetRange { first: Offset(100), next: Offset(300) };
-        let mut offsets = Offsets::none(range);
-        for offset in [99, 100, 163, 164, 299, 300, i64::MIN, i64::MAX] {
+        let (mut offsets, mut others) = (Offsets::default(), Offsets::default());
+        for offset in [-1, 0, 100, 163, 164, i64::MIN] {
             offsets.insert(offset);
         }
-        let inside: Vec<i64> = (0..400).filter(|offset| offsets.contains(*offset)).collect();
-        assert_eq!(inside, [100, 163, 164, 299]);
-        assert_eq!(offsets.len(), 4);
-        assert_eq!(offsets.iter().collect::<Vec<_>>(), inside);
+        for offset in [164, 165, 1 << 40, i64::MAX] {
+            others.insert(offset);
+        }
+        offsets.append(others);
+        let inside: Vec<i64> = (-400..400).filter(|offset| offsets.contains(*offset)).collect();
+        assert_eq!(inside, [-1, 0, 100, 163, 164, 165]);
+        assert!([i64::MIN, 1 << 40, i64::MAX].iter().all(|offset| offsets.contains(*offset)));
+        assert!(![i64::MIN + 1, (1 << 40) - 1, i64::MAX - 1].iter().any(|offset| offsets.contains(*offset)));
+        assert_eq!(offsets.len(), 9);
+    }
+
+    #[test]
+    fn a_gap_takes_nothing() {
+        let mut offsets = Offsets::default();
+        (0..1_000).for_each(|at| offsets.insert(at * 10_000_000_000));
+        assert_eq!((offsets.len(), offsets.0.len()), (1_000, 1_000));
     }
 }
