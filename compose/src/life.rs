@@ -11,7 +11,7 @@ use stillwell_ingest::gc::{self, Scope};
 use stillwell_ingest::keys::{self, rotation};
 use stillwell_ingest::life::compact::{self, Policy};
 use stillwell_ingest::life::ledger::{Pen, read_view};
-use stillwell_ingest::life::{hold, retain};
+use stillwell_ingest::life::{LifeError, hold, retain};
 use stillwell_ingest::manifest::find_head;
 use stillwell_ingest::store::ArchiveStore;
 use stillwell_ingest::{delta, evidence};
@@ -59,6 +59,9 @@ Examples:
   python: deltalake.DeltaTable('stillwell-data/archive/readings/readings').to_pyarrow_table()";
 
 const US_PER_HOUR: i64 = 3_600 * 1_000_000;
+
+/// Attempts at a lane whose ledger other processes continue first.
+const ATTEMPTS: usize = 5;
 
 /// Commands on the life of the data.
 #[derive(Debug, Subcommand)]
@@ -242,6 +245,19 @@ impl LaneArgs {
     fn print<T: Serialize>(&self, all: &[T], text: impl Fn(&[T]) -> String) -> anyhow::Result<()> {
         print(self.json, all, text)
     }
+
+    /// Prints what was done up to the end or an error: it cannot be undone, so it is not kept from who asked for it.
+    fn print_done<T: Serialize>(
+        &self,
+        done: anyhow::Result<()>,
+        all: &[T],
+        text: impl Fn(&[T]) -> String,
+    ) -> anyhow::Result<()> {
+        if done.is_ok() || !all.is_empty() {
+            self.print(all, text)?;
+        }
+        done
+    }
 }
 
 #[allow(clippy::print_stdout)]
@@ -281,18 +297,31 @@ fn compact_lanes(args: &CompactArgs, config: &Config) -> anyhow::Result<()> {
         return args.lanes.print(&all, show::merged);
     }
     let bar = bar(0);
-    for lane in &lanes {
-        // What is read once to be merged is read again to be proven.
-        let planned = compact::plan(&pen, lane, policy)?;
-        bar.inc_length(planned.iter().map(|run| 2 * run.bytes_before).sum());
-        let done = compact::compact(&pen, lane, policy, &|bytes| bar.inc(bytes), &mut |merged| {
-            all.push(merged);
-            true
+    let done = lanes.iter().try_for_each(|lane| {
+        let done = unless_raced(|| {
+            // What is read once to be merged is read again to be proven.
+            let planned = compact::plan(&pen, lane, policy)?;
+            bar.inc_length(planned.iter().map(|run| 2 * run.bytes_before).sum());
+            compact::compact(&pen, lane, policy, &|bytes| bar.inc(bytes), &mut |merged| {
+                all.push(merged);
+                true
+            })
         });
-        done.with_context(|| format!("{lane} is not compacted to its end"))?;
-    }
+        done.with_context(|| format!("{lane} is not compacted to its end"))
+    });
     bar.finish_and_clear();
-    args.lanes.print(&all, show::merged)
+    args.lanes.print_done(done, &all, show::merged)
+}
+
+/// Works on a lane again where another process came first: each attempt reads it anew.
+fn unless_raced(mut work: impl FnMut() -> Result<(), LifeError>) -> Result<(), LifeError> {
+    for _ in 1..ATTEMPTS {
+        match work() {
+            Err(LifeError::Raced(_)) => {}
+            done => return done,
+        }
+    }
+    work()
 }
 
 fn retain_lanes(args: &RetainArgs, config: &Config) -> anyhow::Result<()> {
@@ -312,20 +341,23 @@ fn retain_lanes(args: &RetainArgs, config: &Config) -> anyhow::Result<()> {
         file_bytes_target: config.compaction.file_bytes_target,
         level: config.compaction.level,
     };
+    let lanes = args.lanes.lanes(&*pen.store, config)?;
     let bar = bar(0);
+    let tick = |bytes| {
+        bar.inc_length(bytes);
+        bar.inc(bytes);
+    };
     let mut all = Vec::new();
-    for lane in args.lanes.lanes(&*pen.store, config)? {
-        let tick = |bytes| {
-            bar.inc_length(bytes);
-            bar.inc(bytes);
-        };
-        match args.apply {
-            true => retain::retain(&pen, &lane, &retention, &tick, &mut |erased| all.push(erased))?,
-            false => all.extend(retain::plan(&pen, &lane, &retention, &tick)?),
+    let done = lanes.iter().try_for_each(|lane| {
+        if args.apply {
+            let apply = || retain::retain(&pen, lane, &retention, &tick, &mut |erased| all.push(erased));
+            return unless_raced(apply).with_context(|| format!("{lane} is not looked through to its end"));
         }
-    }
+        all.extend(retain::plan(&pen, lane, &retention, &tick)?);
+        Ok(())
+    });
     bar.finish_and_clear();
-    args.lanes.print(&all, show::erased)
+    args.lanes.print_done(done, &all, show::erased)
 }
 
 #[allow(clippy::print_stdout)]
@@ -406,4 +438,25 @@ fn delta_logs(args: &DeltaArgs, config: &Config) -> anyhow::Result<()> {
         topics.iter().map(|topic| delta::update(&*store, topic, &*stages::clock())).collect();
     let url = args.archive.url(config)?;
     print(args.json, &all?, |all| show::delta(all, &url))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lane_is_tried_again_while_others_come_first_but_not_for_ever() {
+        let raced = || LifeError::Raced(TopicPartition::new("readings", 0));
+        let attempt = |races: usize| {
+            let mut calls = 0;
+            let done = unless_raced(|| {
+                calls += 1;
+                if calls > races { Ok(()) } else { Err(raced()) }
+            });
+            (done.is_ok(), calls)
+        };
+        assert_eq!(attempt(0), (true, 1));
+        assert_eq!(attempt(ATTEMPTS - 1), (true, ATTEMPTS));
+        assert_eq!(attempt(ATTEMPTS), (false, ATTEMPTS));
+    }
 }
