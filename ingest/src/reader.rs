@@ -7,12 +7,33 @@ use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData, RowGroupMetaData};
 use stillwell_schema::merkle::{self, LeafRecord};
 use stillwell_schema::{Offset, TopicPartition};
 use stillwell_source::chunk::RecordChunk;
 
-/// Rows decoded at once.
+/// Rows decoded at once, where they are small.
 const ROWS: usize = 8192;
+
+/// Bytes decoded at once: fewer rows where those of a row group are larger in the mean.
+const BATCH_BYTES: u64 = 16 << 20;
+
+/// How many rows of a file are decoded at once, `most` at most.
+pub(crate) fn batch_rows(file: &ParquetMetaData, mask: &ProjectionMask, most: usize) -> usize {
+    // A dictionary holds a value once, however many rows have it.
+    let decoded = |column: &ColumnChunkMetaData| {
+        let bytes = column.unencoded_byte_array_data_bytes().unwrap_or(0).max(column.uncompressed_size());
+        u64::try_from(bytes).unwrap_or(0)
+    };
+    let rows = |group: &RowGroupMetaData| {
+        let columns = group.columns().iter().enumerate().filter(|(at, _)| mask.leaf_included(*at));
+        let bytes = columns.map(|(_, column)| decoded(column)).fold(0, u64::saturating_add);
+        let rows = u64::try_from(group.num_rows()).unwrap_or(0);
+        rows.saturating_mul(BATCH_BYTES) / bytes.max(1)
+    };
+    let least = file.row_groups().iter().map(rows).min().unwrap_or(u64::MAX);
+    usize::try_from(least).unwrap_or(usize::MAX).clamp(1, most)
+}
 
 /// Shows a file's rows batch by batch.
 pub(crate) fn each_batch(
@@ -27,7 +48,8 @@ pub(crate) fn each_batch(
             Some(columns) => ProjectionMask::columns(builder.parquet_schema(), columns.iter().copied()),
             None => ProjectionMask::all(),
         };
-        for batch in builder.with_projection(mask).with_batch_size(ROWS).build()? {
+        let rows = batch_rows(builder.metadata(), &mask, ROWS);
+        for batch in builder.with_projection(mask).with_batch_size(rows).build()? {
             each(&batch?);
         }
         Ok(())
@@ -101,4 +123,44 @@ impl<'a> RecordColumns<'a> {
 
 fn bytes_at(column: &BinaryArray, row: usize) -> Option<&[u8]> {
     column.is_valid(row).then(|| column.value(row))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::Int64Array;
+    use arrow::datatypes::{DataType, Field, Schema};
+    use parquet::arrow::ArrowWriter;
+    use parquet::file::properties::WriterProperties;
+
+    use super::*;
+
+    /// The rows of each batch of a file of `count` values of `bytes` bytes, all of them alike.
+    fn batches(columns: Option<&[&str]>, count: usize, bytes: usize) -> Vec<usize> {
+        let fields = [("offset", DataType::Int64), ("value", DataType::Binary)];
+        let schema = Schema::new(fields.map(|(name, kind)| Field::new(name, kind, false)).to_vec());
+        let value = vec![7u8; bytes];
+        let offsets = Int64Array::from_iter_values(0..count as i64);
+        let values = BinaryArray::from_iter_values(std::iter::repeat_n(&value, count));
+        let batch =
+            RecordBatch::try_new(Arc::new(schema), vec![Arc::new(offsets), Arc::new(values)]).unwrap();
+        let properties = WriterProperties::builder().set_dictionary_enabled(false).build();
+        let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), Some(properties)).unwrap();
+        writer.write(&batch).unwrap();
+        let mut rows = Vec::new();
+        let file = writer.into_inner().unwrap();
+        each_batch(file.into(), columns, &mut |batch| rows.push(batch.num_rows())).unwrap();
+        rows
+    }
+
+    #[test]
+    fn few_large_rows_are_decoded_at_once_and_many_small_ones() {
+        assert_eq!(batches(None, 10_000, 10), [8_192, 1_808]);
+        let large = batches(None, 100, 1 << 20);
+        assert!(large.iter().all(|rows| (1..=16).contains(rows)), "{large:?}");
+        assert_eq!(large.iter().sum::<usize>(), 100);
+        assert_eq!(batches(None, 2, 20 << 20), [1, 1], "a row is decoded whole, however large");
+        assert_eq!(batches(Some(&["offset"]), 100, 1 << 20), [100], "only what is read counts");
+    }
 }

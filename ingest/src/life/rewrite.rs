@@ -10,8 +10,8 @@ use arrow::array::{AsArray, BooleanArray, FixedSizeBinaryBuilder, Int64Array, Re
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::Int64Type;
 use bytes::Bytes;
-use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use parquet::arrow::{ArrowWriter, ProjectionMask};
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::Result as ParquetResult;
 use parquet::file::metadata::KeyValue;
@@ -25,7 +25,7 @@ use uuid::Uuid;
 
 use super::LifeError;
 use super::pieces::Piece;
-use crate::reader::RecordColumns;
+use crate::reader::{RecordColumns, batch_rows};
 use crate::store::ArchiveStore;
 use crate::verify::Tick;
 use crate::writer::{ROW_GROUP_BYTES, records_encodings};
@@ -38,7 +38,7 @@ mod prove;
 
 pub(super) use offsets::Offsets;
 
-/// Rows of a records file decoded at once: few enough that large records stay within some 10 MB.
+/// Rows of a records file decoded at once; fewer where they are large.
 const RECORDS_ROWS: usize = 1024;
 
 /// What is to be rewritten, and how.
@@ -156,8 +156,11 @@ impl Rewrite<'_> {
     pub(super) fn open(&self, file: &FileRef, rows: usize) -> Result<ParquetRecordBatchReader, LifeError> {
         let bytes = load(self.store, file)?;
         (self.tick)(file.bytes);
-        let reader = ParquetRecordBatchReaderBuilder::try_new(bytes);
-        reader.and_then(|reader| reader.with_batch_size(rows).build()).map_err(LifeError::parquet(self.lane))
+        let reader = ParquetRecordBatchReaderBuilder::try_new(bytes).and_then(|reader| {
+            let rows = batch_rows(reader.metadata(), &ProjectionMask::all(), rows);
+            reader.with_batch_size(rows).build()
+        });
+        reader.map_err(LifeError::parquet(self.lane))
     }
 
     /// The rows of a batch of records that stay, and those that are erased.
