@@ -20,6 +20,10 @@ use crate::settings::Share;
 /// in a small batch a few poison records alone are soon more than half.
 pub const FAILURES_MIN: usize = 100;
 
+/// Classes that tell nothing of decoder and mapping. What a birth of Sparkplug said before a lane's first offset is
+/// not known after a start or a rebalance, so until nodes are born again, most of a batch may fail by these.
+const EXCUSED: [&str; 2] = ["unresolved_alias", "unknown_datatype"];
+
 /// Classes that are named, the most frequent first.
 const CLASSES_SHOWN: usize = 3;
 
@@ -36,7 +40,7 @@ pub struct Halted {
     pub lane: TopicPartition,
     /// The first offset of the batch.
     pub from: Offset,
-    /// Records of the batch,
+    /// Records of the batch that are judged,
     pub records: usize,
     /// and how many of them cannot be decoded.
     pub failures: usize,
@@ -58,6 +62,8 @@ pub struct Tally {
     first: Option<(TopicPartition, Offset)>,
     records: usize,
     failures: usize,
+    /// Failures that count for nothing.
+    excused: usize,
     classes: BTreeMap<&'static str, Class>,
 }
 
@@ -76,6 +82,10 @@ impl Tally {
         self.records += chunk.len();
         self.failures += failures.len();
         for (number, error) in failures {
+            if EXCUSED.contains(&error.class) {
+                self.excused += 1;
+                continue;
+            }
             let class = self.classes.entry(error.class).or_insert_with(|| {
                 let record = chunk.record(*number as usize);
                 let (offset, error) = (record.offset, error.to_string());
@@ -97,16 +107,23 @@ impl Tally {
         self.failures
     }
 
+    /// Failures and records that are judged.
+    fn judged(&self) -> (usize, usize) {
+        (self.failures - self.excused, self.records - self.excused)
+    }
+
     /// Whether more than `share_max` of it cannot be decoded so far, be it ever so little.
     #[must_use]
     pub fn is_suspect(&self, share_max: Share) -> bool {
-        share_max.is_exceeded_by(self.failures, self.records)
+        let (failures, records) = self.judged();
+        share_max.is_exceeded_by(failures, records)
     }
 
     /// Why the batch is not to be written, if more than `share_max` of it cannot be decoded.
     #[must_use]
     pub fn judge(&self, share_max: Share) -> Option<Halted> {
-        if self.failures < FAILURES_MIN || !self.is_suspect(share_max) {
+        let (failures, records) = self.judged();
+        if failures < FAILURES_MIN || !self.is_suspect(share_max) {
             return None;
         }
         let (lane, from) = self.first.clone()?;
@@ -117,8 +134,8 @@ impl Tally {
         Some(Halted {
             lane,
             from,
-            records: self.records,
-            failures: self.failures,
+            records,
+            failures,
             classes: named.collect::<Vec<_>>().join(", "),
             example: class.offset,
             error: class.error.clone(),
@@ -219,6 +236,29 @@ mod tests {
             assert_eq!(tally.judge(share_max).is_some(), is_halted, "{good} {bad} {share_max:?}");
             assert!(tally.is_suspect(share_max) || !is_halted);
         }
+    }
+
+    #[test]
+    fn what_only_a_birth_before_the_start_could_tell_halts_no_lane() {
+        let take = |tally: &mut Tally, class: &'static str| {
+            let mut chunk = RecordChunk::new(TopicPartition::new("t", 0), Offset(0));
+            let mut failures = Vec::new();
+            for n in 0..FAILURES_MIN {
+                chunk.push(Offset(n as i64), 0, None, Some(b"x"), []);
+                failures.push((n as u32, DecodeError::new(class, 0, "no")));
+            }
+            tally.take(&chunk, &failures);
+        };
+        let mut tally = Tally::default();
+        take(&mut tally, "unresolved_alias");
+        take(&mut tally, "unknown_datatype");
+        assert_eq!((tally.records(), tally.failures()), (2 * FAILURES_MIN, 2 * FAILURES_MIN));
+        assert!(!tally.is_suspect(Share::HALF) && tally.judge(Share::new(0.0).unwrap()).is_none());
+        // They excuse no others.
+        take(&mut tally, "syntax");
+        let halted = tally.judge(Share::HALF).unwrap();
+        assert_eq!((halted.failures, halted.records), (FAILURES_MIN, FAILURES_MIN));
+        assert_eq!(halted.classes, format!("{FAILURES_MIN} syntax"));
     }
 
     #[test]

@@ -8,8 +8,8 @@
 //! that it has seen ([`nodes`]); it begins without any after a start or a rebalance, and those before its first
 //! offset are not read. What only such a birth could tell is never guessed: a metric whose alias is not known makes
 //! its record a data error `unresolved_alias`, one whose integer has no type, `unknown_datatype`. Such records are kept
-//! in the archive and the dead letters, and can be sent again after the node's next birth. A bridge must keep a node's
-//! messages in one partition, in order.
+//! in the archive and the dead letters, and can be sent again after the node's next birth; however many they are, they
+//! halt no lane ([`crate::halt`]). A bridge must keep a node's messages in one partition, in order.
 //!
 //! **Quality**, as OPC UA has it: 192 is good, 0 is bad, 500 (stale) is `UncertainLastUsableValue` ([`payload`]).
 //!
