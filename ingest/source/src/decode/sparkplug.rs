@@ -19,6 +19,8 @@
 //! | a message comes again, or is older than the last one | it is read, and moves no sequence |
 //! | a message is older than the birth that it is read by | what is named by an alias is uncertain |
 //! | a node's or device's death | each metric of a value that it had becomes a reading without one, stale, at the time of the death; its births are forgotten. A node's will was written when it connected, so its time is the Kafka record's |
+//! | a birth is older than the one that is known | its own values are read, and the newer one holds |
+//! | a device's death is older than its birth | nothing |
 //! | a death of another session (`bdSeq`) than the last birth's | nothing |
 //! | commands, `STATE` | no readings |
 //! | data sets, templates, bytes, files, arrays | no reading, counted in `stillwell_sparkplug_skipped_total` |
@@ -36,7 +38,7 @@ use crate::columns::ReadingColumns;
 use crate::series::SeriesTable;
 use crate::settings::TimeUnit;
 
-use nodes::{Known, Nodes, Sequence};
+use nodes::{Born, Known, Nodes, Sequence};
 use payload::{Metric, Payload, PropertyNames, STALE, Value};
 use topic::{Kind, Topic};
 
@@ -144,8 +146,8 @@ impl SparkplugDecoder {
             Kind::Birth => self
                 .nodes
                 .birth(&key, topic.device, &machine, &payload)
-                .and_then(|()| message.data(&mut self.nodes, self.table, &mut rows)),
-            _ => message.data(&mut self.nodes, self.table, &mut rows),
+                .and_then(|mut old| message.data(&mut self.nodes, old.as_mut(), self.table, &mut rows)),
+            _ => message.data(&mut self.nodes, None, self.table, &mut rows),
         };
         if read.is_err() {
             rows.undo();
@@ -197,10 +199,17 @@ struct Message<'m> {
 }
 
 impl Message<'_> {
-    /// The readings of a birth or of data.
-    fn data(&self, nodes: &mut Nodes, table: u64, rows: &mut Rows<'_>) -> Result<(), DecodeError> {
+    /// The readings of a birth or of data; of an old birth, by itself.
+    fn data(
+        &self,
+        nodes: &mut Nodes,
+        old: Option<&mut Born>,
+        table: u64,
+        rows: &mut Rows<'_>,
+    ) -> Result<(), DecodeError> {
         let is_node_birth = self.topic.kind == Kind::Birth && self.topic.device.is_none();
-        if nodes.follow(self.key, is_node_birth, self.payload) == Sequence::Broken {
+        // What is older than the births that are known has no place in what came after them.
+        if old.is_none() && nodes.follow(self.key, is_node_birth, self.payload) == Sequence::Broken {
             counter!("stillwell_sparkplug_sequence_breaks_total").increment(1);
             if self.topic.kind == Kind::Birth
                 && let Some(born) = nodes.born(self.key, self.topic.device)
@@ -208,11 +217,11 @@ impl Message<'_> {
                 born.is_doubtful = false;
             }
         }
-        let mut born = nodes.born(self.key, self.topic.device);
-        let sent_ms = self.payload.timestamp;
-        let is_doubtful = born
-            .as_ref()
-            .is_some_and(|born| born.is_doubtful || sent_ms.is_some_and(|sent_ms| sent_ms < born.time_ms));
+        let mut born = match old {
+            Some(old) => Some(old),
+            None => nodes.born(self.key, self.topic.device),
+        };
+        let is_doubtful = born.as_ref().is_some_and(|born| born.is_doubtful || born.is_after(self.payload));
         for metric in &self.payload.metrics {
             let at = metric.at;
             let known = born.as_mut().and_then(|born| {

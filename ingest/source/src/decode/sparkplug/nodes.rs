@@ -81,6 +81,11 @@ impl Born {
         }
     }
 
+    /// Whether a message is older than this.
+    pub(super) fn is_after(&self, payload: &Payload<'_>) -> bool {
+        payload.timestamp.is_some_and(|sent_ms| sent_ms < self.time_ms)
+    }
+
     fn of(payload: &Payload<'_>, machine: &str) -> Result<Self, DecodeError> {
         let mut born = Self {
             machine: machine.to_owned(),
@@ -127,15 +132,24 @@ impl Born {
 }
 
 impl Nodes {
-    /// Takes note of a birth. On a fault nothing is changed.
+    /// Takes note of a birth. One that is older than what is known, such as out of the dead letters, changes nothing
+    /// and is given back, to read its own values by. Neither does a fault change anything.
     pub(super) fn birth(
         &mut self,
         key: &str,
         device: Option<&str>,
         machine: &str,
         payload: &Payload<'_>,
-    ) -> Result<(), DecodeError> {
+    ) -> Result<Option<Born>, DecodeError> {
         let born = Born::of(payload, machine)?;
+        let is_old = self.nodes.get(key).is_some_and(|node| match device {
+            // Devices are born after their node.
+            None => node.born.values().any(|known| known.is_after(payload)),
+            Some(device) => node.born.get(device).is_some_and(|known| known.is_after(payload)),
+        });
+        if is_old {
+            return Ok(Some(born));
+        }
         let freed = self.nodes.get(key).map_or(0, |node| match device {
             None => node.born.values().map(|born| born.bytes).sum(),
             Some(device) => node.born.get(device).map_or(0, |born| born.bytes),
@@ -153,7 +167,7 @@ impl Nodes {
             node.bd_seq = bd_seq(payload);
         }
         node.born.insert(device.unwrap_or_default().into(), born);
-        Ok(())
+        Ok(None)
     }
 
     /// What is known of a node's metrics, or a device's.
@@ -162,11 +176,16 @@ impl Nodes {
     }
 
     /// Takes away what a death ends: the node with its devices, or a device. Nothing where it is of a session
-    /// before the node's last birth.
+    /// before the node's last birth, or older than the device's.
     pub(super) fn death(&mut self, key: &str, device: Option<&str>, payload: &Payload<'_>) -> Vec<Born> {
         let Some(node) = self.nodes.get_mut(key) else { return Vec::new() };
         let dead: Vec<Born> = match device {
-            Some(device) => node.born.remove(device).into_iter().collect(),
+            Some(device) => {
+                if node.born.get(device).is_some_and(|born| born.is_after(payload)) {
+                    return Vec::new();
+                }
+                node.born.remove(device).into_iter().collect()
+            }
             None => {
                 let of = bd_seq(payload);
                 if of.is_some() && node.bd_seq.is_some() && of != node.bd_seq {

@@ -187,6 +187,24 @@ fn deaths_leave_every_metric_stale() {
 }
 
 #[test]
+fn an_old_birth_or_death_does_not_undo_a_newer_birth() {
+    let mut lane = lane_with_births();
+    let seen = lane.take(DBIRTH, &payload(50, 9, &[born("rpm", 2, 7.0)])).unwrap();
+    assert_eq!(seen, [("G/E/D".to_owned(), "rpm".to_owned(), 50, Some(7.0), GOOD)]);
+    let seen = lane.take(NBIRTH, &payload(50, 0, &[born("load", 1, 0.1)])).unwrap();
+    assert_eq!(seen, [("G/E".to_owned(), "load".to_owned(), 50, Some(0.1), GOOD)]);
+    assert_eq!(lane.take(DDEATH, &payload(50, 9, &[])), Ok(vec![]));
+    // Neither the aliases nor the sequence have moved.
+    let seen = lane.take(DDATA, &payload(102, 2, &[data(2, 62.0)])).unwrap();
+    assert_eq!(seen, [("G/E/D".to_owned(), "oil".to_owned(), 102, Some(62.0), GOOD)]);
+    // A node's birth that is older than what a device said since is old, be the node's own known or not.
+    let mut lane = Lane::new();
+    lane.take(DBIRTH, &payload(101, 1, &[born("oil", 2, 61.0)])).unwrap();
+    assert_eq!(lane.take(NBIRTH, &payload(50, 0, &[born("cpu", 1, 0.1)])).unwrap().len(), 1);
+    assert_eq!(lane.one(DDATA, &payload(102, 2, &[data(2, 62.0)])), Ok((62.0, GOOD)));
+}
+
+#[test]
 fn what_is_no_reading_is_passed_over_and_what_is_wrong_is_said() {
     let mut lane = lane_with_births();
     assert_eq!(lane.take("spBv1.0/G/NCMD/E", b"\xff"), Ok(vec![]));
