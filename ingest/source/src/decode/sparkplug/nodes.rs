@@ -40,7 +40,7 @@ pub(super) struct Node {
 #[derive(Debug, Default)]
 pub(super) struct Born {
     pub(super) machine: String,
-    pub(super) time_ms: u64,
+    time_ms: u64,
     /// Whether a message of the node was lost since, which may have said otherwise.
     pub(super) is_doubtful: bool,
     pub(super) metrics: Vec<Known>,
