@@ -10,6 +10,9 @@ use super::super::wire::{Field, Wire};
 /// OPC UA `UncertainLastUsableValue`: whatever was updating this value has stopped doing so.
 pub(super) const STALE: u32 = 0x4090_0000;
 
+/// Metrics of one payload: an empty one is two bytes in the record, and some 136 here.
+const METRICS_MAX: usize = 1 << 18;
+
 /// A payload.
 #[derive(Debug, Default)]
 pub(super) struct Payload<'a> {
@@ -83,7 +86,13 @@ impl<'a> Payload<'a> {
         while let Some(field) = wire.next()? {
             match field.number {
                 1 => payload.timestamp = Some(field.varint()?),
-                2 => payload.metrics.push(Metric::parse(&field, names)?),
+                2 => {
+                    if payload.metrics.len() == METRICS_MAX {
+                        let message = format!("more than {METRICS_MAX} metrics in one record");
+                        return Err(DecodeError::new("too_large", field.at, message));
+                    }
+                    payload.metrics.push(Metric::parse(&field, names)?);
+                }
                 3 => {
                     let seq = u8::try_from(field.varint()?);
                     let wrong = |_| DecodeError::new("bad_sequence", field.at, "seq is beyond 255");
@@ -307,6 +316,17 @@ mod tests {
         check(Content::Int(1), None, Err("unknown_datatype"));
         check(Content::Double(1.0), None, number(1.0));
         check(Content::Int(1), Some(35), Err("unknown_datatype"));
+    }
+
+    #[test]
+    fn metrics_of_a_payload_are_bounded() {
+        let parse = |metrics: usize| {
+            let bytes = [0x12, 0].repeat(metrics);
+            let names = PropertyNames { unit: "engUnit", kind: "kind" };
+            Payload::parse(&bytes, names).map(|payload| payload.metrics.len()).map_err(|error| error.class)
+        };
+        assert_eq!(parse(METRICS_MAX), Ok(METRICS_MAX));
+        assert_eq!(parse(METRICS_MAX + 1), Err("too_large"));
     }
 
     #[test]
