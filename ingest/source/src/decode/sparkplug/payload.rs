@@ -172,8 +172,8 @@ impl<'a> Metric<'a> {
         #[allow(clippy::cast_precision_loss, reason = "a reading's value is an f64")]
         let number = match (datatype, content) {
             // Encoders sign-extend to 32 bits, or leave the upper ones empty.
-            (1, Content::Int(bits)) => f64::from(bits as u8 as i8),
-            (2, Content::Int(bits)) => f64::from(bits as u16 as i16),
+            (1, Content::Int(bits @ (0..=0xff | 0xffff_ff80..))) => f64::from(bits as u8 as i8),
+            (2, Content::Int(bits @ (0..=0xffff | 0xffff_8000..))) => f64::from(bits as u16 as i16),
             (3, Content::Int(bits)) => f64::from(bits.cast_signed()),
             (4, Content::Long(bits)) => bits.cast_signed() as f64,
             (5, Content::Int(bits)) if bits <= 0xff => f64::from(bits),
@@ -185,7 +185,7 @@ impl<'a> Metric<'a> {
             (10, Content::Double(value)) => value,
             (11, Content::Bool(yes)) => f64::from(u8::from(yes)),
             (12 | 14 | 15, Content::Text(text)) => return Ok(Some(Value::Text(text))),
-            (1..=15, _) => return wrong("a value of another kind than the metric's datatype"),
+            (1..=15, _) => return wrong("a value of another kind or range than the metric's datatype"),
             _ => {
                 return Err(DecodeError::new(
                     "unknown_datatype",
@@ -313,6 +313,21 @@ mod tests {
         check(Content::Other, Some(16), Ok(Value::Other));
         check(Content::Other, None, Ok(Value::Other));
         check(Content::Double(1.0), Some(3), Err("bad_value"));
+        for (bits, int8, int16) in [
+            (0x7f, Ok(127.0), Ok(127.0)),
+            (0xff, Ok(-1.0), Ok(255.0)),
+            (0x100, Err("bad_value"), Ok(256.0)),
+            (0x8000, Err("bad_value"), Ok(-32768.0)),
+            (0x1_0000, Err("bad_value"), Err("bad_value")),
+            (0xffff_7fff, Err("bad_value"), Err("bad_value")),
+            (0xffff_8000, Err("bad_value"), Ok(-32768.0)),
+            (0xffff_ff7f, Err("bad_value"), Ok(-129.0)),
+            (0xffff_ff80, Ok(-128.0), Ok(-128.0)),
+            (u32::MAX, Ok(-1.0), Ok(-1.0)),
+        ] {
+            check(Content::Int(bits), Some(1), int8.map(Value::Number));
+            check(Content::Int(bits), Some(2), int16.map(Value::Number));
+        }
         check(Content::Int(1), None, Err("unknown_datatype"));
         check(Content::Double(1.0), None, number(1.0));
         check(Content::Int(1), Some(35), Err("unknown_datatype"));
