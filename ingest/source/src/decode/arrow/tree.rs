@@ -173,7 +173,7 @@ fn scalar(array: &dyn Array, row: usize) -> Scalar<'_> {
             TimeUnit::Microsecond => Scalar::Time(value!(TimestampMicrosecondType)),
             TimeUnit::Nanosecond => Scalar::Time(value!(TimestampNanosecondType).div_euclid(1000)),
         },
-        DataType::Date32 => Scalar::Time(i64::from(value!(Date32Type)) * DAY_US),
+        DataType::Date32 => time(i64::from(value!(Date32Type)).checked_mul(DAY_US)),
         DataType::Date64 => time(value!(Date64Type).checked_mul(1000)),
         DataType::Duration(unit) => Scalar::Int(match unit {
             TimeUnit::Second => value!(DurationSecondType),
