@@ -1,11 +1,13 @@
 //! The audit topic beside a dead letter topic: what was done about which letter, by whom, when and why. One JSON
 //! object a record, keyed by the letter's place, written in one transaction with what it tells of.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use stillwell_schema::TopicPartition;
 use stillwell_source::dead_letters::letter::Letter;
 use stillwell_source::settings::KafkaSettings;
 use tokio_util::sync::CancellationToken;
@@ -57,6 +59,8 @@ pub(super) struct Audit {
     pub(super) letter: Place,
     /// Where its record stood that could not be read.
     pub(super) source: Place,
+    /// The digest of that record, as [`digest`] has it.
+    pub(super) record: String,
     /// Where that record stood before it was ever sent again.
     pub(super) origin: Place,
     /// The how manieth attempt at the record this was, over all rounds; of a quarantined one, how many it had.
@@ -68,24 +72,71 @@ pub(super) struct Audit {
     pub(super) error: Option<String>,
 }
 
+/// Bytes of a digest that are kept.
+const DIGEST_BYTES: usize = 16;
+
+/// What a letter's record was, for records that stood in one place one after the other, as their topic was made
+/// anew. The Kafka time is no part of it: a letter has its own where the record had none.
+pub(super) fn digest(letter: &Letter) -> String {
+    let mut hash = Sha256::new();
+    for part in [&letter.key, &letter.value] {
+        // A part that is missing is not an empty one, and no byte counts for the other part.
+        hash.update(part.as_ref().map_or(u64::MAX, |part| part.len() as u64).to_le_bytes());
+        hash.update(part.as_deref().unwrap_or_default());
+    }
+    hex::encode(&hash.finalize()[..DIGEST_BYTES])
+}
+
+/// A record that could not be read. It may have several letters: letters go out before what they are of is
+/// committed, so a stage that is killed in between sends them once more.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Source {
+    lane: TopicPartition,
+    offset: i64,
+    record: String,
+}
+
+impl Source {
+    /// The record of a letter.
+    pub(super) fn of(letter: &Letter) -> Self {
+        let (lane, offset) = &letter.source;
+        Self { lane: lane.clone(), offset: offset.0, record: digest(letter) }
+    }
+
+    fn noted(audit: &Audit) -> Self {
+        let Place { topic, partition, offset } = &audit.source;
+        let lane = TopicPartition::new(topic.as_str(), *partition);
+        Self { lane, offset: *offset, record: audit.record.clone() }
+    }
+}
+
 /// What was done about one letter so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Past {
-    pub(super) source: Option<(String, i32, i64)>,
+    pub(super) source: Option<Source>,
     pub(super) failed: u32,
     pub(super) is_redriven: bool,
     pub(super) is_quarantined: bool,
+    /// Another letter of the same record stands for it.
+    pub(super) is_duplicate: bool,
 }
 
 /// The past of all letters.
 #[derive(Debug, Default)]
-pub(super) struct Pasts(HashMap<LetterPlace, Past>);
+pub(super) struct Pasts {
+    letters: HashMap<LetterPlace, Past>,
+    /// The records that were sent again, by whichever of their letters.
+    redriven: HashSet<Source>,
+}
 
 impl Pasts {
     fn take(&mut self, audit: &Audit) {
         let place = LetterPlace { partition: audit.letter.partition, offset: audit.letter.offset };
-        let source = (audit.source.topic.clone(), audit.source.partition, audit.source.offset);
-        let past = self.0.entry(place).or_default();
+        let source = Source::noted(audit);
+        if audit.outcome == Outcome::Redriven {
+            self.redriven.insert(source.clone());
+        }
+        let past = self.letters.entry(place).or_default();
         if past.source.as_ref().is_some_and(|known| *known != source) {
             // The dead letter topic was made anew since, and another letter stands there now.
             *past = Past::default();
@@ -100,12 +151,11 @@ impl Pasts {
 
     /// What was done about this letter; what was done about another that stood in its place does not count.
     pub(super) fn of(&self, place: LetterPlace, letter: &Letter) -> Past {
-        let (lane, offset) = &letter.source;
-        let is_its = |past: &&Past| {
-            let known = past.source.as_ref();
-            known.is_some_and(|(t, p, o)| **t == *lane.topic && *p == lane.partition && *o == offset.0)
-        };
-        self.0.get(&place).filter(is_its).cloned().unwrap_or_default()
+        let source = Source::of(letter);
+        let its = self.letters.get(&place).filter(|past| past.source.as_ref() == Some(&source));
+        let mut past = its.cloned().unwrap_or_default();
+        past.is_duplicate = !past.is_redriven && self.redriven.contains(&source);
+        past
     }
 }
 
@@ -193,6 +243,7 @@ mod tests {
             reason: "the clock's unit".to_owned(),
             letter: place("readings.dlq", 0, 5),
             source: place("readings", 3, offset),
+            record: digest(&letter_at(offset)),
             origin: place("readings", 3, offset),
             attempt: 1,
             class: "bad_time".to_owned(),
@@ -213,7 +264,41 @@ mod tests {
         assert_eq!((past.failed, past.is_redriven), (2, false));
         pasts.take(&audit(Outcome::Redriven, 17));
         assert!(pasts.of(place, &letter_at(17)).is_redriven);
-        assert_eq!(pasts.of(LetterPlace { partition: 0, offset: 6 }, &letter_at(17)), Past::default());
+        assert_eq!(pasts.of(LetterPlace { partition: 0, offset: 6 }, &letter_at(18)), Past::default());
+    }
+
+    #[test]
+    fn a_second_letter_of_a_record_that_was_sent_again_is_a_duplicate() {
+        let [first, second] = [5, 6].map(|offset| LetterPlace { partition: 0, offset });
+        let mut pasts = Pasts::default();
+        pasts.take(&audit(Outcome::Failed, 17));
+        assert!(!pasts.of(second, &letter_at(17)).is_duplicate);
+        pasts.take(&audit(Outcome::Redriven, 17));
+        let past = pasts.of(first, &letter_at(17));
+        assert_eq!((past.is_redriven, past.is_duplicate), (true, false));
+        let past = pasts.of(second, &letter_at(17));
+        assert_eq!((past.is_redriven, past.is_duplicate), (false, true));
+        assert!(!pasts.of(second, &letter_at(18)).is_duplicate);
+        let anew = Letter { value: Some(b"another, of a topic made anew".to_vec()), ..letter_at(17) };
+        assert_eq!([first, second].map(|place| pasts.of(place, &anew)), [Past::default(), Past::default()]);
+    }
+
+    #[test]
+    fn a_digest_tells_key_from_value_and_none_from_empty() {
+        fn of(key: Option<&[u8]>, value: Option<&[u8]>) -> String {
+            let [key, value] = [key, value].map(|part| part.map(<[u8]>::to_vec));
+            digest(&Letter { key, value, ..letter_at(1) })
+        }
+        let digests = [
+            of(None, Some(b"ab")),
+            of(Some(b""), Some(b"ab")),
+            of(Some(b"a"), Some(b"b")),
+            of(Some(b"ab"), None),
+            of(Some(b"ab"), Some(b"")),
+        ];
+        let different: HashSet<&String> = digests.iter().collect();
+        assert_eq!(different.len(), digests.len());
+        assert_eq!(of(None, Some(b"ab")), digests[0]);
     }
 
     #[test]

@@ -138,6 +138,7 @@ fn time(ms: i64) -> String {
 fn state(letter: &Letter, past: &Past) -> String {
     match past {
         Past { is_redriven: true, .. } => "redriven".to_owned(),
+        Past { is_duplicate: true, .. } => "duplicate".to_owned(),
         Past { is_quarantined: true, .. } => "quarantined".to_owned(),
         Past { failed, .. } => match letter.attempts + failed {
             0 => "-".to_owned(),

@@ -4,7 +4,7 @@
 //! open; then the audit topic is read to its end, which is now all that was ever done; only then is anything sent,
 //! each letter in one transaction with its audit record.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::Write as _;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
@@ -21,7 +21,7 @@ use stillwell_source::series::SeriesTable;
 use stillwell_source::settings::KafkaSettings;
 use tokio_util::sync::CancellationToken;
 
-use super::audit::{self, Audit, Outcome, Past, Place};
+use super::audit::{self, Audit, Outcome, Past, Place, Source};
 use super::filter::{Filter, LetterPlace};
 use super::print::Decoders;
 use super::sender::{Deed, Sender};
@@ -46,8 +46,9 @@ Examples:
 
 A letter is sent with its record's own bytes, key, headers and Kafka time, and with headers
 that name where it stood first. It is archived once more, and its readings reach the views as
-late data. Killed and run again, it sends nothing twice. Letters that still cannot be read stay,
-and after --max-attempts tries they are quarantined: left alone, until --max-attempts is raised.
+late data. Killed and run again, it sends nothing twice, and of several letters of one record
+(a stage was killed behind the first) it sends one. Letters that still cannot be read stay, and
+after --max-attempts tries they are quarantined: left alone, until --max-attempts is raised.
 Ctrl-C stops between two transactions. Exits with 2 where letters stay.";
 
 /// `redrive`.
@@ -86,6 +87,8 @@ pub struct RedriveArgs {
 enum Verdict {
     /// It was sent again before.
     Done,
+    /// Another letter of the same record stands for it.
+    Duplicate,
     /// It is in quarantine.
     Quarantined,
     /// It has had its attempts.
@@ -106,6 +109,9 @@ fn judge(
     if past.is_redriven {
         return Ok(Verdict::Done);
     }
+    if past.is_duplicate {
+        return Ok(Verdict::Duplicate);
+    }
     if letter.attempts + past.failed >= attempts_max {
         return Ok(if past.is_quarantined { Verdict::Quarantined } else { Verdict::Quarantine });
     }
@@ -123,6 +129,7 @@ struct Report {
     quarantined: u64,
     done_before: u64,
     quarantined_before: u64,
+    duplicates: u64,
 }
 
 impl Report {
@@ -136,6 +143,7 @@ impl Report {
         let object = json!({
             "dry_run": dry_run, passed: self.redriven, "failed": failed, "quarantined": self.quarantined,
             "redriven_before": self.done_before, "quarantined_before": self.quarantined_before,
+            "duplicates": self.duplicates,
         });
         format!("{object}\n")
     }
@@ -157,6 +165,7 @@ impl Report {
             (self.quarantined, words[2]),
             (self.done_before, "were sent again before"),
             (self.quarantined_before, "were in quarantine before; raise --max-attempts to try them again"),
+            (self.duplicates, "are duplicates: other letters stand for their records"),
         ] {
             if count > 0 {
                 let _ = writeln!(out, "{count} {what}");
@@ -184,6 +193,7 @@ pub(super) fn run(args: &RedriveArgs, config: &Config, stop: &CancellationToken)
             sender: None,
             decoders: Decoders::new(config),
             partitions: HashMap::new(),
+            seen: HashSet::new(),
             batch: Batch::default(),
             report: &mut report,
             shown: Instant::now(),
@@ -222,6 +232,8 @@ struct Run<'a> {
     decoders: Decoders<'a>,
     /// The partitions of the source topics.
     partitions: HashMap<String, Vec<i32>>,
+    /// The records of which a letter was looked at.
+    seen: HashSet<Source>,
     batch: Batch,
     report: &'a mut Report,
     shown: Instant,
@@ -241,7 +253,8 @@ impl Run<'_> {
                 return Ok(ControlFlow::Break(()));
             }
             if self.args.filter.fits(&letter, self.clock) {
-                let past = pasts.of(place, &letter);
+                let mut past = pasts.of(place, &letter);
+                past.is_duplicate |= !self.seen.insert(Source::of(&letter));
                 self.take(place, letter, &past)?;
             }
             Ok(ControlFlow::Continue(()))
@@ -272,6 +285,7 @@ impl Run<'_> {
         match verdict {
             Verdict::Done => report.done_before += 1,
             Verdict::Quarantined => report.quarantined_before += 1,
+            Verdict::Duplicate => report.duplicates += 1,
             Verdict::Quarantine => {
                 report.quarantined += 1;
                 self.note(place, &letter, Outcome::Quarantined, tried, None);
@@ -323,6 +337,7 @@ impl Run<'_> {
                 offset: letter_place.offset,
             },
             source: place(&letter.source),
+            record: audit::digest(letter),
             origin: place(&letter.origin),
             attempt,
             class: error.map_or_else(|| letter.class.clone(), |error| error.class.to_owned()),
@@ -374,6 +389,7 @@ fn add(all: &mut Report, some: Report) {
     all.quarantined += some.quarantined;
     all.done_before += some.done_before;
     all.quarantined_before += some.quarantined_before;
+    all.duplicates += some.duplicates;
     for (class, (count, example)) in some.failed {
         all.failed.entry(class).or_insert((0, example)).0 += count;
     }
@@ -419,6 +435,11 @@ mod tests {
         assert_eq!(judge(&letter(0), &quarantined, 3, undecoded).unwrap(), Verdict::Quarantined);
         assert_eq!(judge(&letter(0), &quarantined, 4, passes).unwrap(), Verdict::Redrive);
         let redriven = Past { is_redriven: true, ..past(0) };
+        assert_eq!(judge(&letter(0), &redriven, 3, undecoded).unwrap(), Verdict::Done);
+        let duplicate = Past { is_duplicate: true, ..past(3) };
+        assert_eq!(judge(&letter(0), &duplicate, 3, undecoded).unwrap(), Verdict::Duplicate);
+        // The letter itself was sent, whatever others its record has.
+        let redriven = Past { is_redriven: true, ..duplicate };
         assert_eq!(judge(&letter(0), &redriven, 3, undecoded).unwrap(), Verdict::Done);
     }
 
