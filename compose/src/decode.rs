@@ -106,19 +106,25 @@ fn decode<'a>(args: &DecodeArgs, decoder: &mut dyn Decoder, number: usize, bytes
     let (mut table, mut columns, mut origins) =
         (SeriesTable::default(), ReadingColumns::default(), Vec::new());
     decoder.new_table();
-    let until = Instant::now() + PATIENCE;
-    let result = loop {
-        let result = if args.explain {
+    let result = patiently(|| {
+        if args.explain {
             decoder.explain(&record, &mut table, &mut columns, &mut origins)
         } else {
             decoder.decode(&record, 0, &mut table, &mut columns)
-        };
-        match result {
-            Err(DecodeFault::Transient(_)) if Instant::now() < until => std::thread::sleep(AGAIN),
-            result => break result,
         }
-    };
+    });
     Outcome { number, bytes, table, columns, origins, result }
+}
+
+/// Decodes again and again while a schema is on its way: whoever decodes a few records by hand has none yet.
+pub(crate) fn patiently(mut decode: impl FnMut() -> Result<(), DecodeFault>) -> Result<(), DecodeFault> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        match decode() {
+            Err(DecodeFault::Transient(_)) if Instant::now() < until => std::thread::sleep(AGAIN),
+            result => return result,
+        }
+    }
 }
 
 /// What a decoder makes of one record, for people: its readings with where their fields came from, or its error
@@ -127,7 +133,7 @@ pub(crate) fn explained(decoder: &mut dyn Decoder, record: &RecordRef<'_>) -> St
     let (mut table, mut columns, mut origins) =
         (SeriesTable::default(), ReadingColumns::default(), Vec::new());
     decoder.new_table();
-    let result = decoder.explain(record, &mut table, &mut columns, &mut origins);
+    let result = patiently(|| decoder.explain(record, &mut table, &mut columns, &mut origins));
     print::text(&Outcome { number: 0, bytes: record.bytes(), table, columns, origins, result }, true, false)
 }
 

@@ -1,3 +1,5 @@
+use stillwell_source::decode::{DecodeError, TransientError};
+
 use super::*;
 
 fn args(line: &[&str]) -> DecodeArgs {
@@ -53,6 +55,24 @@ cannot be read: \"1x\" is no field value: neither a number, nor one with i or u 
     assert_eq!(shown("", &["--format", "line", "--explain"], lines), expected);
     let binary = shown("", &["--format", "arrow", "--explain"], &[0xff, 0xff, 0xff, 0xff, 1]);
     assert!(binary.contains("    ff ff ff ff 01\n    ^^\n"), "{binary}");
+}
+
+#[test]
+fn what_is_on_its_way_is_waited_for_and_what_is_wrong_is_not() {
+    let mut tries = 0;
+    let away = || DecodeFault::from(TransientError("schema 7 is not here yet".into()));
+    let done = patiently(|| {
+        tries += 1;
+        if tries < 3 { Err(away()) } else { Ok(()) }
+    });
+    assert_eq!((done, tries), (Ok(()), 3));
+    let wrong = || DecodeFault::from(DecodeError::new("syntax", 0, "no"));
+    let mut tries = 0;
+    let done = patiently(|| {
+        tries += 1;
+        Err(wrong())
+    });
+    assert_eq!((done, tries), (Err(wrong()), 1));
 }
 
 #[test]

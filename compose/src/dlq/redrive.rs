@@ -27,7 +27,7 @@ use super::print::Decoders;
 use super::sender::{Deed, Sender};
 use super::{WhereArgs, dead_letter_topics, put, read};
 use crate::config::Config;
-use crate::{stages, topics};
+use crate::{decode as decoding, stages, topics};
 
 /// Letters of a transaction: a transaction costs some ten milliseconds, and readers wait for its end.
 const LETTERS_MAX: usize = 500;
@@ -404,7 +404,8 @@ fn decode(
         return Ok(Err(DecodeError::new("no_value", 0, "record has no value")));
     }
     let (chunk, mut table) = (letter.record(), SeriesTable::default());
-    match decoder.decode(&chunk.record(0), 0, &mut table, &mut ReadingColumns::default()) {
+    let mut columns = ReadingColumns::default();
+    match decoding::patiently(|| decoder.decode(&chunk.record(0), 0, &mut table, &mut columns)) {
         Ok(()) => Ok(Ok(())),
         Err(DecodeFault::Data(error)) => Ok(Err(error)),
         Err(DecodeFault::Transient(error)) => {
