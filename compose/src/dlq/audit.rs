@@ -187,7 +187,7 @@ fn each(
         each(audit, text)
     });
     match done {
-        Err(error) if read::is_missing(&error) => Ok(()),
+        Err(error) if read::is_missing(&error, &topic) => Ok(()),
         done => {
             if stop.is_cancelled() {
                 anyhow::bail!("stopped while {topic} was read; nothing was done");

@@ -82,7 +82,7 @@ pub(super) fn run(args: &HistogramArgs, config: &Config, stop: &CancellationToke
             Ok(ControlFlow::Continue(()))
         });
         match done {
-            Err(error) if read::is_missing(&error) => {}
+            Err(error) if read::is_missing(&error, &topic) => {}
             done => {
                 done?;
             }

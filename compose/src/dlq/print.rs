@@ -48,7 +48,7 @@ pub(super) fn list(args: &ListArgs, config: &Config, stop: &CancellationToken) -
             Ok(ControlFlow::Continue(()))
         });
         match done {
-            Err(error) if read::is_missing(&error) => {}
+            Err(error) if read::is_missing(&error, &topic) => {}
             done => {
                 done?;
             }

@@ -88,10 +88,10 @@ pub(super) fn records(
     }
 }
 
-/// Whether a topic is missing: a dead letter topic that nothing was ever sent to, or an audit topic before the
-/// first redrive.
-pub(super) fn is_missing(error: &anyhow::Error) -> bool {
-    matches!(error.downcast_ref(), Some(ScanError::NoTopic(_)))
+/// Whether that very topic is missing: a dead letter topic that nothing was ever sent to, an audit topic before the
+/// first redrive, or a source topic that was deleted.
+pub(super) fn is_missing(error: &anyhow::Error, topic: &str) -> bool {
+    matches!(error.downcast_ref(), Some(ScanError::NoTopic(missing)) if missing == topic)
 }
 
 #[allow(clippy::print_stderr)]
@@ -135,5 +135,18 @@ impl<'a> Shown<'a> {
         if let Some(bar) = self.bar {
             bar.finish_and_clear();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_topic_that_is_missing_is_not_taken_for_another() {
+        let error = anyhow::Error::new(ScanError::NoTopic("readings".to_owned()));
+        assert!(is_missing(&error, "readings"));
+        assert!(!is_missing(&error, "readings.dlq"));
+        assert!(!is_missing(&anyhow::anyhow!("away"), "readings"));
     }
 }

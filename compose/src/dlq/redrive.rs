@@ -33,6 +33,8 @@ use crate::{decode as decoding, stages, topics};
 const LETTERS_MAX: usize = 500;
 /// Bytes of a transaction's letters, which are held in memory until it is committed.
 const BYTES_MAX: usize = 8 << 20;
+/// The class of letters whose topic does not exist.
+const NO_TOPIC: &str = "no_topic";
 /// Stopping is noticed within this.
 const NAP: Duration = Duration::from_millis(50);
 /// Between two lines of progress.
@@ -137,6 +139,11 @@ impl Report {
         self.failed.values().map(|(count, _)| count).sum()
     }
 
+    fn fail(&mut self, place: LetterPlace, class: &str, message: &str) {
+        let example = || (0, format!("letter {place}: {message}"));
+        self.failed.entry(class.to_owned()).or_insert_with(example).0 += 1;
+    }
+
     fn json(&self, dry_run: bool) -> String {
         let failed: BTreeMap<_, _> = self.failed.iter().map(|(class, (count, _))| (class, count)).collect();
         let passed = if dry_run { "would_pass" } else { "redriven" };
@@ -230,8 +237,8 @@ struct Run<'a> {
     topic: &'a str,
     sender: Option<Sender>,
     decoders: Decoders<'a>,
-    /// The partitions of the source topics.
-    partitions: HashMap<String, Vec<i32>>,
+    /// The partitions of the source topics; none of one that does not exist.
+    partitions: HashMap<String, Option<Vec<i32>>>,
     /// The records of which a letter was looked at.
     seen: HashSet<Source>,
     batch: Batch,
@@ -260,7 +267,7 @@ impl Run<'_> {
             Ok(ControlFlow::Continue(()))
         });
         match end {
-            Err(error) if read::is_missing(&error) => Ok(End::Whole),
+            Err(error) if read::is_missing(&error, topic) => Ok(End::Whole),
             Ok(_) if !stop.is_cancelled() => {
                 self.commit()?;
                 Ok(End::Whole)
@@ -291,13 +298,17 @@ impl Run<'_> {
                 self.note(place, &letter, Outcome::Quarantined, tried, None);
             }
             Verdict::Fails(error) => {
-                let example = || (0, format!("letter {place}: {}", error.message));
-                report.failed.entry(error.class.to_owned()).or_insert_with(example).0 += 1;
+                report.fail(place, error.class, &error.message);
                 self.note(place, &letter, Outcome::Failed, tried + 1, Some(&error));
             }
             Verdict::Redrive => {
-                report.redriven += 1;
-                let partition = self.partition(&letter)?;
+                let Some(partition) = self.partition(&letter)? else {
+                    // It says nothing of the record, so it is no attempt at it.
+                    let message = no_topic(&letter.origin.0.topic);
+                    self.batch.report.fail(place, NO_TOPIC, &message);
+                    return Ok(());
+                };
+                self.batch.report.redriven += 1;
                 self.note(place, &letter, Outcome::Redriven, tried + 1, None);
                 self.batch.bytes += letter.memory_bytes();
                 if let Some(deed) = self.batch.deeds.last_mut() {
@@ -347,15 +358,19 @@ impl Run<'_> {
     }
 
     /// The partition that a record was in first, so that it stands behind its own machine's other records; its
-    /// key's where the topic has that partition no longer.
-    fn partition(&mut self, letter: &Letter) -> anyhow::Result<Option<i32>> {
+    /// key's where the topic has that partition no longer. None where there is no such topic.
+    fn partition(&mut self, letter: &Letter) -> anyhow::Result<Option<Option<i32>>> {
         let lane = &letter.origin.0;
         let topic = lane.topic.to_string();
         if !self.partitions.contains_key(&topic) {
-            let partitions = Scan::new(self.kafka, &topic)?.partitions()?;
+            let partitions = match Scan::new(self.kafka, &topic)?.partitions().map_err(anyhow::Error::new) {
+                Err(error) if read::is_missing(&error, &topic) => None,
+                partitions => Some(partitions?),
+            };
             self.partitions.insert(topic.clone(), partitions);
         }
-        Ok(self.partitions[&topic].contains(&lane.partition).then_some(lane.partition))
+        let is_there = |partitions: &Vec<i32>| partitions.contains(&lane.partition).then_some(lane.partition);
+        Ok(self.partitions[&topic].as_ref().map(is_there))
     }
 
     /// Does what is gathered, and waits as long as the rate asks for.
@@ -393,6 +408,10 @@ fn add(all: &mut Report, some: Report) {
     for (class, (count, example)) in some.failed {
         all.failed.entry(class).or_insert((0, example)).0 += count;
     }
+}
+
+fn no_topic(topic: &str) -> String {
+    format!("topic {topic} does not exist any more; create it and redrive again (this was no attempt)")
 }
 
 fn decode(
