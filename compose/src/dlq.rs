@@ -1,8 +1,8 @@
 //! `stillwell dlq`: looks through what could not be read, and sends it again once it can be.
 //!
 //! Reading order: [`filter`] says which letters are meant; [`read`] goes through a dead letter topic; [`print`] and
-//! [`histogram`] show what is there; [`redrive`] sends letters again through a [`sender`], exactly once, and notes
-//! each in the [`audit`] topic beside the letters.
+//! [`histogram`] show what is there; [`redrive`] sends letters again through a [`sender`], exactly once, notes each
+//! in the [`audit`] topic beside the letters, and tells what came of it in a [`report`].
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -22,6 +22,7 @@ mod histogram;
 mod print;
 mod read;
 mod redrive;
+mod report;
 mod sender;
 
 use filter::Filter;

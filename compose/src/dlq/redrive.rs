@@ -4,14 +4,12 @@
 //! open; then the audit topic is read to its end, which is now all that was ever done; only then is anything sent,
 //! each letter in one transaction with its audit record.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::fmt::Write as _;
+use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use chrono::DateTime;
 use clap::Args;
-use serde_json::json;
 use stillwell_schema::Clock;
 use stillwell_source::columns::ReadingColumns;
 use stillwell_source::dead_letters::letter::Letter;
@@ -24,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use super::audit::{self, Audit, Outcome, Past, Place, Source};
 use super::filter::{Filter, LetterPlace};
 use super::print::Decoders;
+use super::report::Report;
 use super::sender::{Deed, Sender};
 use super::{WhereArgs, dead_letter_topics, put, read};
 use crate::config::Config;
@@ -35,6 +34,8 @@ const LETTERS_MAX: usize = 500;
 const BYTES_MAX: usize = 8 << 20;
 /// The class of letters whose topic does not exist.
 const NO_TOPIC: &str = "no_topic";
+/// Classes of what lacks a Sparkplug birth. A lane may have seen it since; a decoder that begins here has not.
+const LACKS_BIRTH: [&str; 2] = ["unresolved_alias", "unknown_datatype"];
 /// Stopping is noticed within this.
 const NAP: Duration = Duration::from_millis(50);
 /// Between two lines of progress.
@@ -51,6 +52,9 @@ that name where it stood first. It is archived once more, and its readings reach
 late data. Killed and run again, it sends nothing twice, and of several letters of one record
 (a stage was killed behind the first) it sends one. Letters that still cannot be read stay, and
 after --max-attempts tries they are quarantined: left alone, until --max-attempts is raised.
+Sparkplug messages that lacked their birth (unresolved_alias, unknown_datatype) are sent unchecked,
+as only their lane knows births: have the nodes send these anew first, or the same letters come
+again, and many at once stop the lane (see --rate). Each sending counts as a try.
 Ctrl-C stops between two transactions. Exits with 2 where letters stay.";
 
 /// `redrive`.
@@ -97,6 +101,8 @@ enum Verdict {
     Quarantine,
     /// It can be read.
     Redrive,
+    /// Only its lane can say whether it can be read.
+    Unchecked,
     /// It still cannot.
     Fails(DecodeError),
 }
@@ -117,69 +123,14 @@ fn judge(
     if letter.attempts + past.failed >= attempts_max {
         return Ok(if past.is_quarantined { Verdict::Quarantined } else { Verdict::Quarantine });
     }
+    if LACKS_BIRTH.contains(&letter.class.as_str()) {
+        return Ok(Verdict::Unchecked);
+    }
     Ok(match decode()? {
         Ok(()) => Verdict::Redrive,
+        Err(error) if LACKS_BIRTH.contains(&error.class) => Verdict::Unchecked,
         Err(error) => Verdict::Fails(error),
     })
-}
-
-/// What came of it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Report {
-    redriven: u64,
-    failed: BTreeMap<String, (u64, String)>,
-    quarantined: u64,
-    done_before: u64,
-    quarantined_before: u64,
-    duplicates: u64,
-}
-
-impl Report {
-    fn failed(&self) -> u64 {
-        self.failed.values().map(|(count, _)| count).sum()
-    }
-
-    fn fail(&mut self, place: LetterPlace, class: &str, message: &str) {
-        let example = || (0, format!("letter {place}: {message}"));
-        self.failed.entry(class.to_owned()).or_insert_with(example).0 += 1;
-    }
-
-    fn json(&self, dry_run: bool) -> String {
-        let failed: BTreeMap<_, _> = self.failed.iter().map(|(class, (count, _))| (class, count)).collect();
-        let passed = if dry_run { "would_pass" } else { "redriven" };
-        let object = json!({
-            "dry_run": dry_run, passed: self.redriven, "failed": failed, "quarantined": self.quarantined,
-            "redriven_before": self.done_before, "quarantined_before": self.quarantined_before,
-            "duplicates": self.duplicates,
-        });
-        format!("{object}\n")
-    }
-
-    fn text(&self, dry_run: bool) -> String {
-        let words = if dry_run {
-            ["would pass now", "would still fail", "would be quarantined"]
-        } else {
-            ["were sent again", "still fail", "are now in quarantine"]
-        };
-        let mut out = format!("{} letters {}\n", self.redriven, words[0]);
-        if !self.failed.is_empty() {
-            out += &format!("{} {}:\n", self.failed(), words[1]);
-        }
-        for (class, (count, example)) in &self.failed {
-            let _ = writeln!(out, "  {count} {class}, such as {example}");
-        }
-        for (count, what) in [
-            (self.quarantined, words[2]),
-            (self.done_before, "were sent again before"),
-            (self.quarantined_before, "were in quarantine before; raise --max-attempts to try them again"),
-            (self.duplicates, "are duplicates: other letters stand for their records"),
-        ] {
-            if count > 0 {
-                let _ = writeln!(out, "{count} {what}");
-            }
-        }
-        out
-    }
 }
 
 /// Redrives; the exit code is 2 where letters stay.
@@ -288,6 +239,7 @@ impl Run<'_> {
             decode(decoders.of(&letter.origin.0.topic)?, &letter, place)
         })?;
         let tried = letter.attempts + past.failed;
+        let is_unchecked = verdict == Verdict::Unchecked;
         let report = &mut self.batch.report;
         match verdict {
             Verdict::Done => report.done_before += 1,
@@ -301,7 +253,7 @@ impl Run<'_> {
                 report.fail(place, error.class, &error.message);
                 self.note(place, &letter, Outcome::Failed, tried + 1, Some(&error));
             }
-            Verdict::Redrive => {
+            Verdict::Redrive | Verdict::Unchecked => {
                 let Some(partition) = self.partition(&letter)? else {
                     // It says nothing of the record, so it is no attempt at it.
                     let message = no_topic(&letter.origin.0.topic);
@@ -309,6 +261,7 @@ impl Run<'_> {
                     return Ok(());
                 };
                 self.batch.report.redriven += 1;
+                self.batch.report.unchecked += u64::from(is_unchecked);
                 self.note(place, &letter, Outcome::Redriven, tried + 1, None);
                 self.batch.bytes += letter.memory_bytes();
                 if let Some(deed) = self.batch.deeds.last_mut() {
@@ -380,7 +333,7 @@ impl Run<'_> {
         if let Some(sender) = self.sender.as_ref().filter(|_| !deeds.is_empty()) {
             sender.send(&deeds)?;
         }
-        add(self.report, report);
+        self.report.add(report);
         if self.shown.elapsed() >= LINE_EVERY {
             self.shown = Instant::now();
             let Report { redriven, .. } = *self.report;
@@ -395,18 +348,6 @@ impl Run<'_> {
             }
         }
         Ok(())
-    }
-}
-
-/// What was committed counts.
-fn add(all: &mut Report, some: Report) {
-    all.redriven += some.redriven;
-    all.quarantined += some.quarantined;
-    all.done_before += some.done_before;
-    all.quarantined_before += some.quarantined_before;
-    all.duplicates += some.duplicates;
-    for (class, (count, example)) in some.failed {
-        all.failed.entry(class).or_insert((0, example)).0 += count;
     }
 }
 
@@ -451,6 +392,12 @@ mod tests {
         for (attempts, failed) in [(0, 3), (3, 0), (2, 1)] {
             assert_eq!(judge(&letter(attempts), &past(failed), 3, undecoded).unwrap(), Verdict::Quarantine);
         }
+        let lacks = |class: &'static str| Ok(Err(DecodeError::new(class, 0, "no birth")));
+        let alias = Letter { class: "unresolved_alias".to_owned(), ..letter(1) };
+        assert_eq!(judge(&alias, &past(1), 3, undecoded).unwrap(), Verdict::Unchecked);
+        assert_eq!(judge(&alias, &past(2), 3, undecoded).unwrap(), Verdict::Quarantine);
+        let untyped = judge(&letter(0), &past(0), 3, || lacks("unknown_datatype"));
+        assert_eq!(untyped.unwrap(), Verdict::Unchecked);
         let quarantined = Past { is_quarantined: true, ..past(3) };
         assert_eq!(judge(&letter(0), &quarantined, 3, undecoded).unwrap(), Verdict::Quarantined);
         assert_eq!(judge(&letter(0), &quarantined, 4, passes).unwrap(), Verdict::Redrive);
@@ -461,19 +408,5 @@ mod tests {
         // The letter itself was sent, whatever others its record has.
         let redriven = Past { is_redriven: true, ..duplicate };
         assert_eq!(judge(&letter(0), &redriven, 3, undecoded).unwrap(), Verdict::Done);
-    }
-
-    #[test]
-    fn a_report_says_what_passes_and_what_does_not_and_why() {
-        let mut report = Report { redriven: 2, ..Report::default() };
-        let failed = BTreeMap::from([("syntax".to_owned(), (3, "letter 4: no".to_owned()))]);
-        add(&mut report, Report { failed, quarantined: 1, redriven: 1, ..Report::default() });
-        let text = report.text(true);
-        assert!(
-            text.contains("3 letters would pass now\n3 would still fail:\n  3 syntax, such as letter 4"),
-            "{text}"
-        );
-        let parsed: serde_json::Value = serde_json::from_str(&report.json(false)).unwrap();
-        assert_eq!((&parsed["redriven"], &parsed["failed"]["syntax"]), (&json!(3), &json!(3)));
     }
 }
