@@ -2,6 +2,7 @@
 //!
 //! They work on the archive alone, whether a stack runs or not, and need no server.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
@@ -39,7 +40,8 @@ Examples:
   stillwell retain --dry-run                                       what has run out, by the config's [[retention]]
   stillwell retain --apply --by anna --reason 'yearly clean-up'
 
-What is erased cannot be had back, once its files are collected a day later. A signed tombstone says what was erased,
+What is erased cannot be had back, once its files are collected a day later (where there is a Delta log, a day after
+`stillwell delta` or `stillwell gc` has brought it up to date). A signed tombstone says what was erased,
 by whom and why, and `stillwell verify` still proves the rest.";
 
 const HOLD_EXAMPLES: &str = "\
@@ -402,10 +404,16 @@ fn holds(command: HoldCommand, config: &Config) -> anyhow::Result<()> {
 
 fn collect(args: &GcArgs, config: &Config) -> anyhow::Result<()> {
     let store = args.lanes.archive.open(config)?;
+    let lanes = args.lanes.lanes(&*store, config)?;
+    if !args.dry_run {
+        // What a Delta log names stays, and one that is behind names much.
+        let topics: BTreeSet<&str> = lanes.iter().map(|lane| &*lane.topic).collect();
+        topics.iter().try_for_each(|topic| delta::update_if_any(&*store, topic, &*stages::clock()))?;
+    }
     let now_us = stages::clock().now_us();
     let from = Head::genesis();
     let mut all = Vec::new();
-    for lane in args.lanes.lanes(&*store, config)? {
+    for lane in lanes {
         let view = read_view(&*store, &lane)?;
         let head = find_head(&*store, &lane)?;
         let scope = Scope {

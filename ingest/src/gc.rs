@@ -7,6 +7,7 @@
 //! | of a commit, named by no entry | it is [`AGE_US`] old, and the lane ends behind its first offset: no entry can start there any more |
 //! | made for an act, named by none | it is [`AGE_US`] old, and there is an act of that number |
 //! | of an entry or act that a newer act covers | that act is [`SUPERSEDED_AGE_US`] old |
+//! | of those, one that the topic's Delta log has named | its `remove` there is as old |
 //!
 //! A file is named after the first offset of its commit or cover. A candidate needs to be held against the cover
 //! there, or else against the entries that start there: the chain is streamed past a window of candidates, which
@@ -18,6 +19,7 @@ use serde::Serialize;
 use stillwell_schema::ledger::View;
 use stillwell_schema::{Entry, Head, Offset, TopicPartition, paths};
 
+use crate::delta;
 use crate::manifest::{Chain, ManifestError};
 use crate::store::{ArchiveStore, Listed, StoreError};
 
@@ -98,7 +100,7 @@ fn find_by(
     each: &mut dyn FnMut(&Found) -> Result<(), StoreError>,
 ) -> Result<(), ManifestError> {
     let mut chain = Chain::after(store, lane.clone(), scope.from.clone());
-    let mut ahead = None;
+    let (mut ahead, mut of_delta) = (None, None);
     let mut first = Offset(0);
     loop {
         let mut window = Window::new(first, scope, window_max);
@@ -112,6 +114,18 @@ fn find_by(
             return Err(ManifestError::Missing { path: paths::entry(lane, chain.head().seq) });
         }
         for found in window.unnamed() {
+            if found.superseded_by.is_some() {
+                // Read only once there is something that it may keep, as a log can be long.
+                let of_delta = match &mut of_delta {
+                    Some(of_delta) => of_delta,
+                    None => {
+                        of_delta.insert(delta::named_since(store, &lane.topic, scope.superseded_before_us)?)
+                    }
+                };
+                if of_delta.contains(&found.path) {
+                    continue;
+                }
+            }
             each(found)?;
         }
         first = Offset(last.0 + 1);

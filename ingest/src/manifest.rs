@@ -37,6 +37,14 @@ pub enum ManifestError {
         /// The object.
         path: String,
     },
+    /// A version of a topic's Delta log is no such thing.
+    #[error("{path}: {reason}; remove the log's folder to have it made anew, nothing but it is lost")]
+    DeltaLog {
+        /// The object.
+        path: String,
+        /// What is wrong.
+        reason: String,
+    },
     /// An entry names a file that is not named after its range.
     #[error("{path} is not named after the range of its entry; no unnamed files are collected beside it")]
     Misnamed {

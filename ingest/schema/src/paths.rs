@@ -167,9 +167,15 @@ pub fn act_of(path: &str) -> Option<u64> {
 /// ```
 #[must_use]
 pub fn data_first(path: &str) -> Option<Offset> {
+    data_range(path).map(|range| range.first)
+}
+
+/// The offsets that the data or leaves file at `path` is named after; none where [`data_first`] has none.
+#[must_use]
+pub fn data_range(path: &str) -> Option<OffsetRange> {
     let name = path.rsplit('/').next()?.strip_suffix(".parquet")?;
     let mut parts = name.splitn(3, '-');
     let (first, next) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
     parts.next()?;
-    OffsetRange::new(Offset(first), Offset(next)).ok().map(|range| range.first)
+    OffsetRange::new(Offset(first), Offset(next)).ok()
 }
