@@ -116,7 +116,7 @@ impl BucketStore {
     async fn is_there(&self, path: &str) -> Result<bool, Fault> {
         let full = self.full(path)?;
         match answer(SILENCE_MAX, self.reads.head(&full)).await {
-            Err(fault) if fault.is_absent() => Ok(false),
+            Err(fault) if fault.may_be_absent() => Ok(false),
             found => found.map(|_| true),
         }
     }
@@ -148,7 +148,7 @@ impl BucketStore {
     async fn remove(&self, path: &str) -> Result<(), Fault> {
         let full = self.full(path)?;
         match answer(SILENCE_MAX, self.writes.delete(&full)).await {
-            Err(fault) if !fault.is_absent() => Err(fault),
+            Err(fault) if !fault.may_be_absent() => Err(fault),
             _ => Ok(()),
         }
     }

@@ -47,6 +47,7 @@ const REMEDIES: &[(&str, ErrorKind, &str)] = &[
     ("getting credentials", ErrorKind::PermissionDenied, CREDENTIALS),
     ("metadata endpoint", ErrorKind::PermissionDenied, CREDENTIALS),
     ("error sending request", ErrorKind::NotConnected, AWAY),
+    ("404 Not Found", ErrorKind::Other, NO_STORE),
 ];
 /// How stores say that an object is not there: S3 and Google, Azure.
 const ABSENT: [&str; 2] = ["NoSuchKey", "BlobNotFound"];
@@ -54,6 +55,8 @@ const ABSENT: [&str; 2] = ["NoSuchKey", "BlobNotFound"];
 const CREDENTIALS: &str = "; check the credentials in [archive_store] or the environment";
 const REGION: &str = "; set region in [archive_store] to the bucket's";
 const PLAIN: &str = "; set allow_http = true in [archive_store] for a store without TLS";
+const NO_STORE: &str =
+    "; no store answers so: check endpoint in [archive_store], and what stands before the store";
 const FULL: &str = "; free space there, it goes on by itself";
 const AWAY: &str = "; check endpoint in [archive_store] and the network, it goes on by itself";
 
@@ -95,13 +98,20 @@ impl Fault {
         )
     }
 
-    /// There is no such object. A 404 may also stand for a bucket or a user that the store does not know, and to
-    /// take that for an empty archive would be a grave error.
+    /// There is no such object. A 404 may also stand for a bucket or a user that the store does not know, or come
+    /// from a proxy before it, and to take that for an empty archive would be a grave error.
     pub(super) fn is_absent(&self) -> bool {
-        let Self::Store(error @ Error::NotFound { .. }) = self else { return false };
-        let text = error.to_string();
-        // The answer to HEAD has no body.
-        element(&text, "Code").is_none_or(|code| ABSENT.contains(&code))
+        let code = |text: &str| element(text, "Code").is_some_and(|code| ABSENT.contains(&code));
+        matches!(self, Self::Store(error @ Error::NotFound { .. }) if code(&error.to_string()))
+    }
+
+    /// The same of an answer that may say no more than 404: one to HEAD has no body, and Azure's parts of a deletion
+    /// have no code. Never for what is read.
+    pub(super) fn may_be_absent(&self) -> bool {
+        let has_code = |text: &str| element(text, "Code").is_some();
+        let is_bare =
+            matches!(self, Self::Store(error @ Error::NotFound { .. }) if !has_code(&error.to_string()));
+        is_bare || self.is_absent()
     }
 
     /// A creation met an object that is there. S3 says 412 then; its 409 means that it is busy with another

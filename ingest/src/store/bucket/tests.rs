@@ -58,7 +58,13 @@ fn a_missing_bucket_is_not_a_missing_object() {
     let missing =
         |text: &str| Fault::Store(object_store::Error::NotFound { path: "t/x".into(), source: text.into() });
     assert!(missing("404 Not Found: <Code>NoSuchKey</Code>").is_absent());
-    assert!(missing("404 Not Found: ").is_absent());
+    assert!(missing("404 Not Found: <Code>BlobNotFound</Code>").may_be_absent());
+    for bare in ["404 Not Found: ", "404 Not Found: <html>no such page</html>"] {
+        assert!(!missing(bare).is_absent() && missing(bare).may_be_absent());
+        let error = missing(bare).of("read", "t/x");
+        assert!(error.is_transient() && error.remedy.contains("check endpoint"), "{error}");
+    }
+    assert!(!missing("404 Not Found: <Code>NoSuchBucket</Code>").may_be_absent());
     assert!(!missing("404 Not Found: <Code>NoSuchBucket</Code>").is_absent());
     assert!(!missing("404 Not Found: <Code>XAdminUserNotFound</Code>").is_absent());
 }
