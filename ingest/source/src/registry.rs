@@ -8,6 +8,8 @@
 //! |---|---|---|
 //! | 200 | the schema; an id never changes its meaning | for ever |
 //! | 404 with error code 40403, twice a second apart | there is no such schema: a data error | 30 s |
+//! | 404 with 40401 or 40402, twice a second apart, for what a schema refers to | the schema cannot be used: a data error | 30 s |
+//! | a schema of more than 4 MiB, or that refers to more than 256 others | the same | 30 s |
 //! | another status, no answer, one that is no schema | the registry is away: lanes wait | asked again after a second |
 //!
 //! A 404 without that code comes from something that is no registry, such as a proxy or a wrong path, and says
@@ -28,11 +30,12 @@ mod http;
 use answer::Fetched;
 use http::Client;
 
-/// How long it is believed that there is no schema of an id: it may be registered a moment after its first record.
+/// How long it is believed that there is no schema of an id, or none that can be used: it may be registered a moment
+/// after its first record, and what it refers to may be restored.
 const ABSENT: Duration = Duration::from_secs(30);
 /// A registry that is away is asked again after this.
 const AGAIN: Duration = Duration::from_secs(1);
-/// Ids without schema that are remembered: whoever writes a topic can name any.
+/// Ids without a schema that can be used that are remembered: whoever writes a topic can name any.
 const ABSENT_MAX: usize = 10_000;
 /// Requests at once.
 const REQUESTS_MAX: usize = 4;
@@ -124,8 +127,24 @@ pub enum Kind {
 pub enum Miss {
     /// The registry says that there is none of that id.
     Unknown,
+    /// What the registry has of it cannot be used, with the reason; asking again soon helps nobody.
+    Unusable(String),
     /// It is not here yet, with the reason.
     Away(String),
+}
+
+/// Why the registry gave no schema.
+enum Failure {
+    /// It may give one later.
+    Away(String),
+    /// It will give none that can be used until somebody changes what is registered.
+    Unusable(String),
+}
+
+impl From<String> for Failure {
+    fn from(reason: String) -> Self {
+        Self::Away(reason)
+    }
 }
 
 /// The schemas of a registry, shared by all lanes; cheap to clone.
@@ -148,7 +167,7 @@ struct Known {
 
 enum Entry {
     Here(Arc<Registered>),
-    Absent { until: Instant },
+    Absent { miss: Miss, until: Instant },
     Asked { before: Option<String> },
     Away { reason: String, again: Instant },
 }
@@ -187,7 +206,7 @@ impl Schemas {
         let now = Instant::now();
         let before = match known.entries.get(&id) {
             Some(Entry::Here(schema)) => return Ok(Arc::clone(schema)),
-            Some(Entry::Absent { until }) if now < *until => return Err(Miss::Unknown),
+            Some(Entry::Absent { miss, until }) if now < *until => return Err(miss.clone()),
             Some(Entry::Asked { before }) => return Err(Miss::Away(shared.not_yet(id, before.as_ref()))),
             Some(Entry::Away { reason, again }) if now < *again => {
                 return Err(Miss::Away(shared.not_yet(id, Some(reason))));
@@ -245,19 +264,16 @@ impl Shared {
         sent
     }
 
-    fn store(&self, id: u32, fetched: Result<Fetched, String>) {
+    fn store(&self, id: u32, fetched: Result<Fetched, Failure>) {
         let mut known = self.known();
         let entry = match fetched {
             Ok(Fetched::Schema(schema)) => Entry::Here(Arc::new(schema)),
-            Ok(Fetched::Absent) => {
-                if known.absent == ABSENT_MAX {
-                    known.entries.retain(|_, entry| !matches!(entry, Entry::Absent { .. }));
-                    known.absent = 0;
-                }
-                known.absent += 1;
-                Entry::Absent { until: Instant::now() + ABSENT }
+            Ok(Fetched::Absent) => known.absent(Miss::Unknown),
+            Err(Failure::Unusable(reason)) => {
+                tracing::warn!(schema = id, %reason, "a schema of the registry cannot be used");
+                known.absent(Miss::Unusable(reason))
             }
-            Err(reason) => {
+            Err(Failure::Away(reason)) => {
                 let before = known.entries.get(&id);
                 if !matches!(before, Some(Entry::Asked { before: Some(before) }) if *before == reason) {
                     tracing::warn!(schema = id, %reason, "the schema registry gives no schema");
@@ -269,6 +285,17 @@ impl Shared {
     }
 }
 
+impl Known {
+    fn absent(&mut self, miss: Miss) -> Entry {
+        if self.absent == ABSENT_MAX {
+            self.entries.retain(|_, entry| !matches!(entry, Entry::Absent { .. }));
+            self.absent = 0;
+        }
+        self.absent += 1;
+        Entry::Absent { miss, until: Instant::now() + ABSENT }
+    }
+}
+
 /// Fetches what is asked for until nobody is left who asks.
 fn run(shared: &Weak<Shared>, mut ids: UnboundedReceiver<u32>) {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
@@ -276,7 +303,8 @@ fn run(shared: &Weak<Shared>, mut ids: UnboundedReceiver<u32>) {
         Err(error) => {
             tracing::error!(%error, "the schema registry cannot be asked");
             while let Some((id, shared)) = ids.blocking_recv().and_then(|id| Some((id, shared.upgrade()?))) {
-                shared.store(id, Err(format!("the schema registry cannot be asked: {error}")));
+                let reason = format!("the schema registry cannot be asked: {error}");
+                shared.store(id, Err(Failure::Away(reason)));
             }
             return;
         }

@@ -102,6 +102,44 @@ fn a_schema_that_there_is_not_is_asked_for_twice_and_then_believed() {
 }
 
 #[test]
+fn what_asking_again_does_not_mend_is_no_reason_to_wait() {
+    let server = RegistryServer::start(|path| {
+        let to = |subject: String| json!({ "name": "x", "subject": subject, "version": 1 });
+        let schema =
+            |references: Vec<serde_json::Value>| json!({ "schema": "root", "references": references });
+        match path {
+            "/schemas/ids/1" => Answer::json(200, &schema(vec![to("gone".to_owned())])),
+            "/subjects/gone/versions/1" => {
+                Answer::json(404, &json!({ "error_code": 40402, "message": "Version 1 not found." }))
+            }
+            "/schemas/ids/2" => Answer::text(200, &" ".repeat((4 << 20) + 1)),
+            "/schemas/ids/3" => Answer::json(200, &schema((0..257).map(|n| to(format!("s{n}"))).collect())),
+            // What is too large and no schema may be a proxy's.
+            "/schemas/ids/4" => Answer::text(404, &" ".repeat((4 << 20) + 1)),
+            _ => Answer::json(200, &json!({ "schema": "leaf" })),
+        }
+    });
+    let schemas = Schemas::open(settings(&server.url())).unwrap();
+    let parts = [(1, "version 1 of gone"), (2, "more than 4194304 bytes"), (3, "more than 256 others")];
+    for (id, part) in parts {
+        let found = until_here(&schemas, id).unwrap_err();
+        assert!(matches!(&found, Miss::Unusable(reason) if reason.contains(part)), "{id}: {found:?}");
+        assert_eq!(schemas.lookup(id), Err(found));
+    }
+    assert_eq!(server.asked("/subjects/gone/versions/1"), 2);
+    let found = wait(&schemas, 4, |reason| reason.contains("cannot be read"));
+    assert!(matches!(found, Err(Miss::Away(_))), "{found:?}");
+
+    let mut topic = TopicSettings::new("t");
+    topic.format.format = Format::Avro;
+    topic.format.schemas = Some(schemas);
+    let (mut table, mut out) = (SeriesTable::default(), ReadingColumns::default());
+    let decoded =
+        decoder_for(&topic).decode(&RecordRef::new(0, None, &[0, 0, 0, 0, 1, 2]), 0, &mut table, &mut out);
+    assert!(matches!(&decoded, Err(DecodeFault::Data(error)) if error.class == "bad_schema"), "{decoded:?}");
+}
+
+#[test]
 fn a_registry_that_is_away_is_asked_until_it_is_back() {
     let asked = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&asked);

@@ -11,10 +11,12 @@ use hyper::StatusCode;
 use serde::Deserialize;
 
 use super::http::{Answer, Client};
-use super::{Kind, Registered};
+use super::{Failure, Kind, Registered};
 
 /// The registry's own code for "schema not found".
-const NOT_FOUND: u32 = 40403;
+const NO_SCHEMA: &[u32] = &[40403];
+/// Those for "subject not found" and "version not found".
+const NO_VERSION: &[u32] = &[40401, 40402];
 /// A registry that follows another may not have a new schema yet, so its first no is not believed.
 const SECOND_LOOK: Duration = Duration::from_secs(1);
 /// Schemas that one may refer to, in all.
@@ -51,17 +53,11 @@ struct Refusal {
 /// The schema of that id, with all that it refers to.
 ///
 /// # Errors
-/// Why the registry gives none, for people.
-pub(super) async fn fetch(client: &Client, id: u32) -> Result<Fetched, String> {
-    let path = format!("/schemas/ids/{id}");
-    let mut answer = client.get(&path).await?;
-    if is_not_found(&answer) {
-        tokio::time::sleep(SECOND_LOOK).await;
-        answer = client.get(&path).await?;
-        if is_not_found(&answer) {
-            return Ok(Fetched::Absent);
-        }
-    }
+/// Why the registry gives none.
+pub(super) async fn fetch(client: &Client, id: u32) -> Result<Fetched, Failure> {
+    let Some(answer) = look(client, &format!("/schemas/ids/{id}"), NO_SCHEMA).await? else {
+        return Ok(Fetched::Absent);
+    };
     let Schema { schema: text, kind, references } = parse(&answer)?;
     let kind = match kind.as_deref() {
         None | Some("AVRO") => Kind::Avro,
@@ -72,8 +68,19 @@ pub(super) async fn fetch(client: &Client, id: u32) -> Result<Fetched, String> {
     Ok(Fetched::Schema(Registered { kind, text, references }))
 }
 
+/// The answer to a GET of `path`; none where the registry says twice, by one of `codes`, that there is no such thing.
+async fn look(client: &Client, path: &str, codes: &[u32]) -> Result<Option<Answer>, Failure> {
+    let answer = client.get(path).await?;
+    if !is_not_found(&answer, codes) {
+        return Ok(Some(answer));
+    }
+    tokio::time::sleep(SECOND_LOOK).await;
+    let answer = client.get(path).await?;
+    Ok(Some(answer).filter(|answer| !is_not_found(answer, codes)))
+}
+
 /// What is referred to, each after what it refers to itself.
-async fn follow(client: &Client, first: Vec<Reference>) -> Result<Vec<String>, String> {
+async fn follow(client: &Client, first: Vec<Reference>) -> Result<Vec<String>, Failure> {
     let mut texts = Vec::new();
     let mut seen = HashSet::new();
     // Schemas whose references are being followed: the text, and what is left to follow.
@@ -89,18 +96,24 @@ async fn follow(client: &Client, first: Vec<Reference>) -> Result<Vec<String>, S
             continue;
         }
         if seen.len() > REFERENCES_MAX {
-            return Err(format!("it refers to more than {REFERENCES_MAX} others"));
+            return Err(Failure::Unusable(format!("it refers to more than {REFERENCES_MAX} others")));
         }
-        let referred = parse(&client.get(&path).await?)
-            .map_err(|reason| format!("version {version} of {subject}, which it refers to: {reason}"))?;
+        let of = |reason: &str| format!("version {version} of {subject}, which it refers to: {reason}");
+        let answer = match look(client, &path, NO_VERSION).await {
+            Ok(Some(answer)) => answer,
+            Ok(None) => return Err(Failure::Unusable(of("the registry has it no more"))),
+            Err(Failure::Unusable(reason)) => return Err(Failure::Unusable(of(&reason))),
+            Err(away) => return Err(away),
+        };
+        let referred = parse(&answer).map_err(|reason| of(&reason))?;
         open.push((Some(referred.schema), referred.references.unwrap_or_default().into_iter()));
     }
     Ok(texts)
 }
 
-fn is_not_found(answer: &Answer) -> bool {
+fn is_not_found(answer: &Answer, codes: &[u32]) -> bool {
     let refusal = serde_json::from_slice::<Refusal>(&answer.body);
-    answer.status == StatusCode::NOT_FOUND && refusal.is_ok_and(|refusal| refusal.error_code == NOT_FOUND)
+    answer.status == StatusCode::NOT_FOUND && refusal.is_ok_and(|refusal| codes.contains(&refusal.error_code))
 }
 
 fn parse(answer: &Answer) -> Result<Schema, String> {
@@ -146,9 +159,12 @@ mod tests {
         let check = |status: StatusCode, body: &'static str, expected: Result<bool, &str>| {
             let answer = Answer { status, body: body.into() };
             match expected {
-                Ok(absent) => assert!(is_not_found(&answer) == absent && (absent || parse(&answer).is_ok())),
+                Ok(absent) => {
+                    assert_eq!(is_not_found(&answer, NO_SCHEMA), absent);
+                    assert!(absent || parse(&answer).is_ok());
+                }
                 Err(part) => {
-                    assert!(!is_not_found(&answer));
+                    assert!(!is_not_found(&answer, NO_SCHEMA));
                     let reason = parse(&answer).err().unwrap();
                     assert!(reason.contains(part), "{reason}");
                 }
@@ -156,6 +172,7 @@ mod tests {
         };
         check(StatusCode::OK, r#"{"schema":"\"long\""}"#, Ok(false));
         check(StatusCode::NOT_FOUND, r#"{"error_code":40403,"message":"Schema not found"}"#, Ok(true));
+        check(StatusCode::NOT_FOUND, r#"{"error_code":40402,"message":"Version not found"}"#, Err("Version"));
         check(StatusCode::NOT_FOUND, "<html>", Err("check its url"));
         check(StatusCode::NOT_FOUND, r#"{"error_code":404,"message":"HTTP 404"}"#, Err("HTTP 404"));
         check(StatusCode::UNAUTHORIZED, "", Err("user and password"));

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
 use hyper::body::Bytes;
 use hyper::header::{ACCEPT, AUTHORIZATION, HOST, HeaderValue};
 use hyper::{Request, StatusCode, Uri};
@@ -20,7 +20,7 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
-use super::{Password, RegistryError, RegistrySettings};
+use super::{Failure, Password, RegistryError, RegistrySettings};
 
 /// Bytes of an answer: a schema of a megabyte is a large one.
 const ANSWER_BYTES_MAX: usize = 4 << 20;
@@ -71,8 +71,8 @@ impl Client {
     /// The answer to a GET of `path`, of the first of the addresses that answers.
     ///
     /// # Errors
-    /// Why none does, for people.
-    pub(super) async fn get(&self, path: &str) -> Result<Answer, String> {
+    /// Why none does.
+    pub(super) async fn get(&self, path: &str) -> Result<Answer, Failure> {
         let authorization = self.authorization().await?;
         let mut reasons = Vec::new();
         for base in &*self.bases {
@@ -83,14 +83,17 @@ impl Client {
                 Ok(Ok(answer)) => {
                     reasons.push(format!("{}:{} answers {}", base.host, base.port, answer.status));
                 }
-                Ok(Err(reason)) => reasons.push(format!("{}:{}: {reason}", base.host, base.port)),
+                Ok(Err(Failure::Away(reason))) => {
+                    reasons.push(format!("{}:{}: {reason}", base.host, base.port));
+                }
+                Ok(Err(lasting)) => return Err(lasting),
                 Err(_) => {
                     reasons
                         .push(format!("{}:{} does not answer in {:?}", base.host, base.port, self.timeout));
                 }
             }
         }
-        Err(reasons.join("; "))
+        Err(Failure::Away(reasons.join("; ")))
     }
 
     async fn authorization(&self) -> Result<Option<HeaderValue>, String> {
@@ -115,7 +118,7 @@ impl Client {
         base: &Base,
         path: &str,
         authorization: Option<&HeaderValue>,
-    ) -> Result<Answer, String> {
+    ) -> Result<Answer, Failure> {
         let stream = TcpStream::connect((&*base.host, base.port)).await.map_err(|error| error.to_string())?;
         let mut request = Request::get(format!("{}{path}", base.path))
             .header(HOST, format!("{}:{}", base.bracketed(), base.port))
@@ -135,7 +138,7 @@ impl Client {
     }
 }
 
-async fn exchange<S>(stream: S, request: Request<Empty<Bytes>>) -> Result<Answer, String>
+async fn exchange<S>(stream: S, request: Request<Empty<Bytes>>) -> Result<Answer, Failure>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -146,8 +149,13 @@ where
         let response = sender.send_request(request).await.map_err(|error| error.to_string())?;
         let status = response.status();
         let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
-        let body = body.map_err(|error| format!("the answer cannot be read: {error}"))?.to_bytes();
-        Ok::<_, String>(Answer { status, body })
+        match body {
+            Ok(body) => Ok(Answer { status, body: body.to_bytes() }),
+            Err(error) if status == StatusCode::OK && error.is::<LengthLimitError>() => {
+                Err(Failure::Unusable(format!("it takes more than {ANSWER_BYTES_MAX} bytes")))
+            }
+            Err(error) => Err(Failure::Away(format!("the answer cannot be read: {error}"))),
+        }
     };
     // The connection is driven by whoever waits for the answer, and ends with it.
     tokio::pin!(answer);
@@ -156,7 +164,7 @@ where
         answer = &mut answer => answer,
         ended = connection => match ended {
             Ok(()) => answer.await,
-            Err(error) => Err(error.to_string()),
+            Err(error) => Err(Failure::Away(error.to_string())),
         },
     }
 }
