@@ -204,6 +204,7 @@ impl LaneTask<'_> {
     /// Decodes a chunk, brings what it touches, folds and scores it. What cannot be decoded for now waits.
     async fn fold(&mut self, mut chunk: RecordChunk, backoff: Backoff) -> Result<(), AggregateError> {
         let Some(mut work) = self.work.take() else { return Err(AggregateError::Stopped) };
+        let first = chunk.range().first;
         let (mut work, chunk, decoded, stalled, groups, missing) = compute(move || {
             let (decoded, stalled) = match decode_chunk(&mut *work.decoder, &chunk, &mut work.table) {
                 Ok(decoded) => (decoded, None),
@@ -218,6 +219,9 @@ impl LaneTask<'_> {
         .await;
         if let Some((rest, error)) = stalled {
             counter!("stillwell_errors_total", "stage" => "aggregate", "kind" => "decode").increment(1);
+            let fresh = Waiting::backoff(Retry::default(), &self.lane.id);
+            // What another record waits for is waited for from the first.
+            let backoff = if rest.range().first > first { fresh } else { backoff };
             let waiting = self.waiting.insert(Waiting::new(rest, &error, backoff));
             self.shared.board.set(&part(&self.lane.id), State::Waiting, waiting.reason());
         }

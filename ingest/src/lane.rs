@@ -197,6 +197,7 @@ impl<D: DeadLetterSink> Writer<D> {
     }
 
     async fn push(&mut self, chunk: RecordChunk, backoff: Backoff) -> Result<(), IngestError> {
+        let first = chunk.range().first;
         let mut decoder = self.decoder.take().unwrap_or_else(|| decoder_for(&self.topic));
         let Open { mut batch, due } = self.open.take().unwrap_or_else(|| {
             decoder.new_table();
@@ -214,7 +215,12 @@ impl<D: DeadLetterSink> Writer<D> {
         match pushed {
             Ok(()) => {}
             Err(PushError::Range(source)) => return Err(IngestError::Hole { lane: self.id.clone(), source }),
-            Err(PushError::Stalled { error, rest }) => self.wait_with(*rest, &error, backoff),
+            Err(PushError::Stalled { error, rest }) => {
+                let fresh = Waiting::backoff(self.shared.limits.retry, &self.id);
+                // What another record waits for is waited for from the first.
+                let backoff = if rest.range().first > first { fresh } else { backoff };
+                self.wait_with(*rest, &error, backoff);
+            }
         }
         Ok(())
     }
