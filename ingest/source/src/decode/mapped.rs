@@ -2,8 +2,12 @@
 //!
 //! A format brings the tree ([`Tree`]), borrowed from the record's bytes where it can be; the walk is the same
 //! for all. Architecture invariant: what a record may become is bounded here ([`sink`]), whatever its format.
+//!
+//! Where a path leads is kept until it starts elsewhere: to find a member may take a look at all of them, and every
+//! row may ask for what stands in the record, every value for what stands in its row.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 
 use super::DecodeError;
 use crate::chunk::RecordRef;
@@ -63,7 +67,8 @@ pub(super) fn apply<T: Tree>(
     sink: &mut Sink<'_>,
 ) -> Result<(), DecodeError> {
     let (rows, keys, used) = (Vec::new(), Vec::new(), Vec::new());
-    let mut walk = Walk { mapping, unit, tree, record, scratch, sink, rows, keys, used };
+    let leads = RefCell::default();
+    let mut walk = Walk { mapping, unit, tree, record, scratch, sink, rows, keys, used, leads };
     let root = tree.root();
     match &mapping.each {
         Some(each) => walk.each(root, &each.steps),
@@ -84,6 +89,15 @@ struct Walk<'w, 's, T: Tree> {
     keys: Vec<String>,
     /// What `*` leaves out in the row at hand.
     used: Vec<T::Node>,
+    /// Where the mapping's paths led last.
+    leads: RefCell<Vec<Lead<'w, T::Node>>>,
+}
+
+/// Where steps of the mapping lead.
+struct Lead<'w, N> {
+    steps: &'w [Step],
+    from: N,
+    to: Option<N>,
 }
 
 /// What a path leads to.
@@ -143,9 +157,9 @@ impl<'w, T: Tree> Walk<'w, '_, T> {
     fn one(
         &mut self,
         row: T::Node,
-        names: &Names,
-        value: &[Path],
-        text: &[Path],
+        names: &'w Names,
+        value: &'w [Path],
+        text: &'w [Path],
         time_us: i64,
         quality: u32,
     ) -> Result<(), DecodeError> {
@@ -176,8 +190,8 @@ impl<'w, T: Tree> Walk<'w, '_, T> {
     fn values(
         &mut self,
         row: T::Node,
-        path: &Path,
-        names: &Names,
+        path: &'w Path,
+        names: &'w Names,
         time_us: i64,
         quality: u32,
     ) -> Result<(), DecodeError> {
@@ -191,8 +205,8 @@ impl<'w, T: Tree> Walk<'w, '_, T> {
             let name = path.name().unwrap_or_default();
             return self.value(row, path, node, names, &name, reading);
         }
-        let all = Path { root: path.root.clone(), steps: path.steps[..path.steps.len() - 1].to_vec() };
-        let Some(Found::Node(list)) = self.find(&all)? else { return Ok(()) };
+        let around = &path.steps[..path.steps.len() - 1];
+        let Some(Found::Node(list)) = self.follow(&path.root, around)? else { return Ok(()) };
         self.mark_used()?;
         tree.children(list, &mut |key, child| {
             let is_value = !self.used.contains(&child)
@@ -214,7 +228,7 @@ impl<'w, T: Tree> Walk<'w, '_, T> {
         let mapping = self.mapping;
         self.used.clear();
         let mut names = vec![&mapping.machine];
-        let mut paths: Vec<&Path> = mapping.time.iter().chain(&mapping.quality).collect();
+        let mut paths: Vec<&'w Path> = mapping.time.iter().chain(&mapping.quality).collect();
         if let Measures::Many(values) = &mapping.measures {
             paths.extend(values.iter().map(|(path, _)| path));
             names.extend(values.iter().flat_map(|(_, names)| [&names.sensor, &names.kind, &names.unit]));
@@ -237,7 +251,7 @@ impl<'w, T: Tree> Walk<'w, '_, T> {
         row: T::Node,
         path: &Path,
         node: T::Node,
-        names: &Names,
+        names: &'w Names,
         name: &str,
         mut reading: Row<'w>,
     ) -> Result<(), DecodeError> {
@@ -247,7 +261,13 @@ impl<'w, T: Tree> Walk<'w, '_, T> {
     }
 
     /// Names the reading and lets it go.
-    fn push(&mut self, row: T::Node, names: &Names, name: &str, reading: Row<'_>) -> Result<(), DecodeError> {
+    fn push(
+        &mut self,
+        row: T::Node,
+        names: &'w Names,
+        name: &str,
+        reading: Row<'_>,
+    ) -> Result<(), DecodeError> {
         let mut texts = std::mem::take(&mut self.scratch.names);
         let [machine, sensor, kind, unit] = &mut texts;
         let pushed = (|| {
@@ -275,7 +295,7 @@ impl<'w, T: Tree> Walk<'w, '_, T> {
         });
     }
 
-    fn name_origin(&mut self, field: &'static str, pieces: &[Piece], name: &str) {
+    fn name_origin(&mut self, field: &'static str, pieces: &'w [Piece], name: &str) {
         if !self.sink.is_traced() {
             return;
         }
@@ -328,4 +348,91 @@ fn missing(field: &str, source: &Source, at: usize) -> DecodeError {
     let tried: Vec<String> = source.iter().map(form).collect();
     let message = format!("{field} is missing or empty; mapping.{field} is {}", tried.join(", then "));
     DecodeError::new("missing_field", at, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+    use crate::columns::ReadingColumns;
+    use crate::mapping::MappingSettings;
+    use crate::series::SeriesTable;
+    use crate::settings::Format;
+
+    const ROWS: u32 = 100;
+
+    /// `{"id": "m", "t": 1, "rows": [{"v": 1}, …]}`, whose own members are as many numbers. Node 0 is the record.
+    #[derive(Default)]
+    struct Wide {
+        /// How often a member of the record is looked for.
+        looks: Cell<usize>,
+    }
+
+    impl Tree for Wide {
+        type Node = u32;
+
+        fn root(&self) -> u32 {
+            0
+        }
+
+        fn member(&self, node: u32, name: &str) -> Result<Option<u32>, DecodeError> {
+            self.looks.set(self.looks.get() + usize::from(node == 0));
+            Ok(match (node, name) {
+                (0, "id") => Some(1),
+                (0, "t") => Some(2),
+                (0, "rows") => Some(3),
+                (10.., "v") => Some(1000 + node),
+                _ => None,
+            })
+        }
+
+        fn item(&self, _: u32, _: usize) -> Option<u32> {
+            None
+        }
+
+        fn children(&self, node: u32, each: &mut Each<'_, u32>) -> Result<(), DecodeError> {
+            if !matches!(node, 0 | 3) {
+                return Ok(());
+            }
+            (10..10 + ROWS).try_for_each(|child| each("child", child))
+        }
+
+        fn is_list(&self, node: u32) -> bool {
+            node == 3
+        }
+
+        fn scalar(&self, node: u32) -> Result<Scalar<'_>, DecodeError> {
+            Ok(match node {
+                1 => Scalar::Text("m".into()),
+                2 | 10.. => Scalar::Int(node.into()),
+                _ => Scalar::Other("an object"),
+            })
+        }
+
+        fn at(&self, _: u32) -> usize {
+            0
+        }
+    }
+
+    #[test]
+    fn what_stands_in_the_record_is_looked_for_once_however_many_ask() {
+        let looks = |mapping: &str| {
+            let settings: MappingSettings = toml::from_str(mapping).unwrap();
+            let mapping = Mapping::parse(&settings, Format::Json).unwrap();
+            let (mut table, mut out) = (SeriesTable::default(), ReadingColumns::default());
+            let (tree, record) = (Wide::default(), RecordRef::new(0, None, b""));
+            let mut sink = Sink::new(0, &mut table, &mut out, None);
+            apply(&mapping, TimeUnit::Millis, &tree, &record, &mut Scratch::default(), &mut sink).unwrap();
+            assert_eq!(out.len(), ROWS as usize);
+            tree.looks.get()
+        };
+        // Rows, id, t; all else is of the row.
+        assert_eq!(
+            looks("each = '$.rows[*]'\nmachine = '$.id'\nsensor = 's'\ntime = '$.t'\nvalue = '@.v'"),
+            3
+        );
+        // id, t, quality, kind and unit.
+        assert_eq!(looks("machine = '$.id'\ntime = '$.t'\nunit = '$.u'\nvalues = ['$.*']"), 5);
+    }
 }

@@ -5,16 +5,16 @@ use std::fmt::Write;
 
 use super::super::DecodeError;
 use super::super::json::time;
-use super::{Found, Scalar, Tree, Walk};
+use super::{Found, Lead, Scalar, Tree, Walk};
 use crate::mapping::Source;
 use crate::mapping::path::{Path, Piece, Root, Step};
 use crate::settings::TimeUnit;
 
-impl<T: Tree> Walk<'_, '_, T> {
+impl<'w, T: Tree> Walk<'w, '_, T> {
     /// Writes a name to `out`; false where nothing that it can be made of is there.
     pub(super) fn name(
         &mut self,
-        source: &Source,
+        source: &'w Source,
         field: &'static str,
         name: &str,
         out: &mut String,
@@ -43,7 +43,7 @@ impl<T: Tree> Walk<'_, '_, T> {
     }
 
     /// Appends the text that `path` leads to; false where it leads nowhere.
-    pub(super) fn text(&self, path: &Path, out: &mut String) -> Result<bool, DecodeError> {
+    pub(super) fn text(&self, path: &'w Path, out: &mut String) -> Result<bool, DecodeError> {
         let tree = self.tree;
         match self.find(path)? {
             None => Ok(false),
@@ -128,7 +128,7 @@ impl<T: Tree> Walk<'_, '_, T> {
     }
 
     /// The first of `paths` that leads to a node, null or not.
-    pub(super) fn first<'p>(&self, paths: &'p [Path]) -> Result<Option<(&'p Path, T::Node)>, DecodeError> {
+    pub(super) fn first(&self, paths: &'w [Path]) -> Result<Option<(&'w Path, T::Node)>, DecodeError> {
         for path in paths {
             if let Some(Found::Node(node)) = self.find(path)? {
                 return Ok(Some((path, node)));
@@ -137,8 +137,17 @@ impl<T: Tree> Walk<'_, '_, T> {
         Ok(None)
     }
 
-    pub(super) fn find(&self, path: &Path) -> Result<Option<Found<'_, T::Node>>, DecodeError> {
-        let mut node = match &path.root {
+    pub(super) fn find(&self, path: &'w Path) -> Result<Option<Found<'_, T::Node>>, DecodeError> {
+        self.follow(&path.root, &path.steps)
+    }
+
+    /// What `steps` lead to from `root`.
+    pub(super) fn follow(
+        &self,
+        root: &Root,
+        steps: &'w [Step],
+    ) -> Result<Option<Found<'_, T::Node>>, DecodeError> {
+        let from = match root {
             Root::Record => self.tree.root(),
             Root::Row(up) => match self.rows.len().checked_sub(up + 1) {
                 Some(row) => self.rows[row],
@@ -159,7 +168,29 @@ impl<T: Tree> Walk<'_, '_, T> {
                 return Ok(value.map(|value| Found::Text(String::from_utf8_lossy(value))));
             }
         };
-        for step in &path.steps {
+        if steps.is_empty() {
+            return Ok(Some(Found::Node(from)));
+        }
+        let mut leads = self.leads.borrow_mut();
+        // Steps of one mapping are the same where they stand at the same place.
+        let known = leads.iter().position(|lead| std::ptr::eq(lead.steps, steps));
+        if let Some(lead) = known.map(|i| &leads[i])
+            && lead.from == from
+        {
+            return Ok(lead.to.map(Found::Node));
+        }
+        let to = self.walk(from, steps)?;
+        let lead = Lead { steps, from, to };
+        match known {
+            Some(i) => leads[i] = lead,
+            None => leads.push(lead),
+        }
+        Ok(to.map(Found::Node))
+    }
+
+    fn walk(&self, from: T::Node, steps: &[Step]) -> Result<Option<T::Node>, DecodeError> {
+        let mut node = from;
+        for step in steps {
             let next = match step {
                 Step::Member(name) => self.tree.member(node, name)?,
                 Step::Item(i) => self.tree.item(node, *i),
@@ -170,6 +201,6 @@ impl<T: Tree> Walk<'_, '_, T> {
                 None => return Ok(None),
             }
         }
-        Ok(Some(Found::Node(node)))
+        Ok(Some(node))
     }
 }
