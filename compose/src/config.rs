@@ -348,9 +348,10 @@ impl Config {
         if names.is_empty() || names.contains("") || names.len() < self.topic.len() {
             bail!("there must be at least one [[topic]], each with a name of its own");
         }
-        crate::stages::registry(self)?;
+        // Files are read where records are: whoever only looks at what was read need not have them.
+        crate::stages::registry_settings(self)?;
         for topic in &self.topic {
-            crate::stages::topic(topic, None)?;
+            crate::stages::topic_keys(topic)?;
         }
         self.retention.iter().try_for_each(RetentionClass::check)
     }
@@ -503,6 +504,32 @@ mod tests {
         ] {
             let error = format!("{:#}", Config::load(None, env(&[(name, value)])).unwrap_err());
             assert!(error.contains(name) || error.contains("commissioning_rows"), "{name}: {error}");
+        }
+    }
+
+    #[test]
+    fn files_that_only_decoding_needs_are_read_by_what_decodes() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("c.toml");
+        let topic = "[[topic]]\nname='a'\nformat='avro'\n";
+        for (text, part) in [
+            (format!("{topic}schema_files=['/nowhere/a.avsc']"), "/nowhere/a.avsc"),
+            (format!("{topic}reader_schema='/nowhere/r.avsc'"), "/nowhere/r.avsc"),
+            (format!("{topic}[registry]\nurl='https://r'\nca_file='/nowhere/ca.pem'"), "/nowhere/ca.pem"),
+        ] {
+            fs::write(&file, &text).unwrap();
+            let config = Config::load(Some(&file), env(&[])).unwrap();
+            let error = crate::stages::decoder(&config, "a").err().unwrap();
+            let error = format!("{error:#}");
+            assert!(error.contains(part), "{text}: {error}");
+        }
+        for (text, part) in [
+            (format!("{topic}time_unit='h'"), "time_unit"),
+            (format!("{topic}[registry]\nurl='r:8081'"), "r:8081"),
+        ] {
+            fs::write(&file, &text).unwrap();
+            let error = format!("{:#}", Config::load(Some(&file), env(&[])).unwrap_err());
+            assert!(error.contains(part), "{text}: {error}");
         }
     }
 

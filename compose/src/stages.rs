@@ -94,7 +94,11 @@ pub fn kafka_settings(config: &Config) -> anyhow::Result<KafkaSettings> {
     Ok(settings)
 }
 
-fn topics(config: &Config) -> anyhow::Result<Vec<TopicSettings>> {
+/// All topics, with the schemas that lie in files.
+///
+/// # Errors
+/// Names the key or the file that is wrong.
+pub(crate) fn topics(config: &Config) -> anyhow::Result<Vec<TopicSettings>> {
     let schemas = registry(config)?;
     config.topic.iter().map(|of| topic(of, schemas.clone())).collect()
 }
@@ -104,6 +108,14 @@ fn topics(config: &Config) -> anyhow::Result<Vec<TopicSettings>> {
 /// # Errors
 /// Where its address or its authorities are not right.
 pub fn registry(config: &Config) -> anyhow::Result<Option<Schemas>> {
+    Ok(registry_settings(config)?.map(Schemas::open).transpose()?)
+}
+
+/// How the schema registry is reached, if there is one; its files are not looked at.
+///
+/// # Errors
+/// Names the key that is wrong.
+pub(crate) fn registry_settings(config: &Config) -> anyhow::Result<Option<RegistrySettings>> {
     let Registry { url, user, password, password_file, ca_file, timeout_ms } = config.registry.clone();
     if url.is_empty() {
         return Ok(None);
@@ -119,14 +131,26 @@ pub fn registry(config: &Config) -> anyhow::Result<Option<Schemas>> {
         ca_file: (!ca_file.as_os_str().is_empty()).then_some(ca_file),
         timeout: Duration::from_millis(timeout_ms),
     };
-    Ok(Some(Schemas::open(settings)?))
+    settings.check().context("[registry] url")?;
+    Ok(Some(settings))
 }
 
 /// One topic; `schemas` is the registry of its framed records.
 ///
 /// # Errors
-/// Names the key that is wrong.
+/// Names the key or the file that is wrong.
 pub fn topic(topic: &Topic, schemas: Option<Schemas>) -> anyhow::Result<TopicSettings> {
+    let mut settings = topic_keys(topic)?;
+    settings.format.schemas = schemas;
+    settings.format.avro = avro(topic).with_context(|| format!("[[topic]] {}", topic.name))?;
+    Ok(settings)
+}
+
+/// One topic without its schemas, for which files are read: a machine that decodes nothing need not have them.
+///
+/// # Errors
+/// Names the key that is wrong.
+pub(crate) fn topic_keys(topic: &Topic) -> anyhow::Result<TopicSettings> {
     let Topic { name, format, time_unit, .. } = topic;
     let Some(format) = Format::named(format) else {
         let names = Format::ALL.map(Format::name).join(", ");
@@ -139,8 +163,6 @@ pub fn topic(topic: &Topic, schemas: Option<Schemas>) -> anyhow::Result<TopicSet
     }
     let mapping = topic.mapping.as_ref().map(|mapping| Mapping::parse(mapping, format)).transpose();
     settings.mapping = mapping.with_context(|| format!("[[topic]] {name}"))?;
-    settings.schemas = schemas;
-    settings.avro = avro(topic).with_context(|| format!("[[topic]] {name}"))?;
     if let Some(sparkplug) = topic.sparkplug.clone() {
         let Sparkplug { topic_header, machine, node_machine, unit_property, kind_property } = sparkplug;
         settings.sparkplug =
@@ -237,10 +259,9 @@ pub fn key_file(config: &Config, data: &Path) -> std::path::PathBuf {
 /// # Errors
 /// If the config names no such topic, or is not right.
 pub fn decoder(config: &Config, topic: &str) -> anyhow::Result<Box<dyn Decoder>> {
-    let topics = topics(config)?;
-    let found = topics.iter().find(|known| known.name == topic);
+    let found = config.topic.iter().find(|known| known.name == topic);
     let found = found.with_context(|| format!("the config has no [[topic]] {topic}"))?;
-    Ok(decoder_for(found))
+    Ok(decoder_for(&self::topic(found, registry(config)?)?))
 }
 
 /// ClickHouse as the aggregator takes it.

@@ -190,6 +190,10 @@ impl Stack {
     ) -> anyhow::Result<()> {
         let board = Board::default();
         let ports = Ports::of(data)?;
+        if args.stages.ingest || args.stages.aggregate {
+            // A file that is missing is told before anything runs.
+            stages::topics(&config)?;
+        }
         self.engines(args, &mut config, data, (ports, &board), stop).await?;
         let kafka = stages::kafka_settings(&config)?;
         tokio::select! {

@@ -28,7 +28,7 @@ mod answer;
 mod http;
 
 use answer::Fetched;
-use http::Client;
+use http::{Base, Client};
 
 /// How long it is believed that there is no schema of an id, or none that can be used: it may be registered a moment
 /// after its first record, and what it refers to may be restored.
@@ -73,6 +73,16 @@ impl fmt::Debug for RegistrySettings {
             .field("ca_file", ca_file)
             .field("timeout", timeout)
             .finish_non_exhaustive()
+    }
+}
+
+impl RegistrySettings {
+    /// Looks whether the address is right, without a look at the files, which another machine may have.
+    ///
+    /// # Errors
+    /// Where it is not.
+    pub fn check(&self) -> Result<(), RegistryError> {
+        Base::all(&self.url).map(|_| ())
     }
 }
 

@@ -214,9 +214,11 @@ fn tls_with_an_authority_of_ones_own_and_basic_authentication() {
 
 #[test]
 fn settings_that_are_wrong_are_refused_at_once() {
+    assert!(matches!(settings("registry:8081").check(), Err(RegistryError::Url { .. })));
     assert!(matches!(Schemas::open(settings("registry:8081")), Err(RegistryError::Url { .. })));
     let missing =
         RegistrySettings { ca_file: Some("/nowhere/ca.pem".into()), ..settings("https://localhost") };
+    missing.check().unwrap();
     assert!(matches!(Schemas::open(missing), Err(RegistryError::Ca { .. })));
     let empty = RegistrySettings { ca_file: Some("/dev/null".into()), ..settings("https://localhost") };
     let error = Schemas::open(empty).unwrap_err();

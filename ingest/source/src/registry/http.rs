@@ -36,7 +36,7 @@ pub(super) struct Client {
 }
 
 /// One address of the registry.
-struct Base {
+pub(super) struct Base {
     host: String,
     port: u16,
     is_tls: bool,
@@ -52,11 +52,7 @@ pub(super) struct Answer {
 
 impl Client {
     pub(super) fn new(settings: &RegistrySettings) -> Result<Self, RegistryError> {
-        let base = |url: &str| {
-            Base::parse(url)
-                .map_err(|message| RegistryError::Url { url: url.to_owned(), message: message.to_owned() })
-        };
-        let bases = settings.url.split(',').map(|url| base(url.trim())).collect::<Result<Vec<_>, _>>()?;
+        let bases = Base::all(&settings.url)?;
         let tls =
             bases.iter().any(|base| base.is_tls).then(|| tls(settings.ca_file.as_deref())).transpose()?;
         Ok(Self {
@@ -170,6 +166,15 @@ where
 }
 
 impl Base {
+    /// Those of a list with commas.
+    pub(super) fn all(urls: &str) -> Result<Vec<Self>, RegistryError> {
+        let base = |url: &str| {
+            Self::parse(url)
+                .map_err(|message| RegistryError::Url { url: url.to_owned(), message: message.to_owned() })
+        };
+        urls.split(',').map(|url| base(url.trim())).collect()
+    }
+
     fn parse(url: &str) -> Result<Self, &'static str> {
         let uri: Uri = url.parse().map_err(|_| "it is not of the form http[s]://host[:port][/path]")?;
         let is_tls = match uri.scheme_str() {
