@@ -12,7 +12,7 @@ use stillwell_source::backoff::{Backoff, Retry};
 use stillwell_source::chunk::RecordChunk;
 use stillwell_source::compute::compute;
 use stillwell_source::decode::{Decoded, Decoder, Stalled, decode_chunk, decoder_for};
-use stillwell_source::halt::{Halts, Tally};
+use stillwell_source::halt::{Halts, Streak, Tally};
 use stillwell_source::lane::{Lane, LaneEnd, Stage};
 use stillwell_source::series::SeriesTable;
 use stillwell_source::settings::{self, TopicSettings};
@@ -80,6 +80,8 @@ struct LaneTask<'a> {
     changed: bool,
     /// How much of that could be decoded,
     tally: Tally,
+    /// what came before, as long as most of it could not,
+    streak: Streak,
     /// and what share of it need not.
     share_max: settings::Share,
     /// Since when it is more than that, though few.
@@ -145,6 +147,7 @@ impl Aggregate {
             flight: None,
             changed: false,
             tally: Tally::default(),
+            streak: Streak::default(),
             share_max: topic.dead_letter_share_max,
             suspect_since: None,
             due: Instant::now() + self.flush_interval,
@@ -272,7 +275,8 @@ impl LaneTask<'_> {
     /// Hands what changed to the flusher, unless most of it could not be decoded.
     async fn launch(&mut self) -> Result<(), AggregateError> {
         self.suspect_since = None;
-        if let Some(halted) = std::mem::take(&mut self.tally).judge(self.share_max) {
+        let tally = std::mem::take(&mut self.tally);
+        if let Some(halted) = self.streak.judge(&tally, self.share_max) {
             return Err(AggregateError::Halted(Box::new(halted)));
         }
         let Some(mut work) = self.work.take() else { return Err(AggregateError::Stopped) };

@@ -10,6 +10,7 @@ use stillwell_schema::{Head, Offset, TopicPartition};
 use stillwell_source::backoff::Backoff;
 use stillwell_source::chunk::RecordChunk;
 use stillwell_source::decode::{Decoder, decoder_for};
+use stillwell_source::halt::Streak;
 use stillwell_source::lane::{DisplayCommit, Lane, LaneEnd};
 use stillwell_source::settings::TopicSettings;
 use stillwell_source::waiting::Waiting;
@@ -78,6 +79,7 @@ pub(crate) async fn run<D: DeadLetterSink>(
         next,
         decoder,
         open: None,
+        streak: Streak::default(),
         waiting: None,
         flight: None,
         launched_us: 0,
@@ -116,6 +118,8 @@ struct Writer<D> {
     /// The lane's decoder, save while it is at work.
     decoder: Option<Box<dyn Decoder>>,
     open: Option<Open>,
+    /// The batches before it, as long as most of them cannot be decoded.
+    streak: Streak,
     /// Records that cannot be decoded for now; none are received meanwhile.
     waiting: Option<Waiting>,
     flight: Option<AbortOnDropHandle<Result<Outcome, IngestError>>>,
@@ -228,10 +232,11 @@ impl<D: DeadLetterSink> Writer<D> {
     /// Sends the open batch on its way into the archive.
     fn launch(&mut self) {
         if let Some(open) = self.open.take().filter(|open| !open.batch.range().is_empty()) {
+            let halted = self.streak.judge(open.batch.tally(), self.topic.dead_letter_share_max);
             let flight = flight::Flight {
                 shared: Arc::clone(&self.shared),
                 dead_letters: self.topic.dead_letters.clone(),
-                share_max: self.topic.dead_letter_share_max,
+                halted: halted.map(Box::new),
                 display: self.display.clone(),
                 head: self.head.clone(),
             };

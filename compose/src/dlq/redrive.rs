@@ -54,7 +54,7 @@ late data. Killed and run again, it sends nothing twice, and of several letters 
 after --max-attempts tries they are quarantined: left alone, until --max-attempts is raised.
 Sparkplug messages that lacked their birth (unresolved_alias, unknown_datatype) are sent unchecked,
 as only their lane knows births: have the nodes send these anew first, or the same letters come
-again, and a hundred of them on a quiet lane stop it. Each sending counts as a try.
+again. Each sending counts as a try.
 Ctrl-C stops between two transactions. Exits with 2 where letters stay.";
 
 /// `redrive`.

@@ -4,6 +4,11 @@
 //! lane stands still before anything of the batch is written, so that a mended config reads the same records as if
 //! nothing had been. Every stage does so by itself: a view that passed over what the archive will still read
 //! would lack it for good.
+//!
+//! A slow stream of garbage fills no batch with enough to be judged, so a batch of which most cannot be decoded is
+//! judged with all such before it, back to the last that was mostly good ([`Streak`]). Those before it are committed:
+//! what they hold stays in the dead letters, to be sent again once it can be read. A lane that begins anew, after a
+//! restart or a rebalance, counts anew.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -16,8 +21,8 @@ use crate::chunk::RecordChunk;
 use crate::decode::{DecodeError, remedy};
 use crate::settings::Share;
 
-/// Fewer undecodable records than this halt no lane: one sender's bad minute is what dead letters are for, and
-/// in a small batch a few poison records alone are soon more than half.
+/// Fewer undecodable records than this, since the last batch that was mostly good, halt no lane: one sender's bad
+/// minute is what dead letters are for, and in a small batch a few poison records alone are soon more than half.
 pub const FAILURES_MIN: usize = 100;
 
 /// Classes that tell nothing of decoder and mapping. What a birth of Sparkplug said before a lane's first offset is
@@ -33,14 +38,16 @@ const EXCERPT_BYTES: usize = 80;
 /// Why a lane stands still.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error(
-    "{failures} of {records} records from offset {from} on cannot be decoded ({classes}), such as offset {example}: {error} in `{excerpt}`; none of them is written; {remedy}; mend the [[topic]]'s format, time_unit or mapping and restart, or set its dead_letter_share_max = 1.0 to have such records as dead letters"
+    "{failures} of {records} records from offset {from} on cannot be decoded ({classes}), such as offset {example}: {error} in `{excerpt}`; nothing from offset {unwritten} on is written; {remedy}; mend the [[topic]]'s format, time_unit or mapping and restart, or set its dead_letter_share_max = 1.0 to have such records as dead letters"
 )]
 pub struct Halted {
     /// The lane.
     pub lane: TopicPartition,
-    /// The first offset of the batch.
+    /// The first offset of the batches that are judged,
     pub from: Offset,
-    /// Records of the batch that are judged,
+    /// and that of the last of them, of which nothing is written.
+    pub unwritten: Offset,
+    /// Records of the batches that are judged,
     pub records: usize,
     /// and how many of them cannot be decoded.
     pub failures: usize,
@@ -67,7 +74,7 @@ pub struct Tally {
     classes: BTreeMap<&'static str, Class>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Class {
     count: usize,
     offset: Offset,
@@ -107,6 +114,21 @@ impl Tally {
         self.failures
     }
 
+    /// Takes a batch that follows.
+    fn append(&mut self, later: &Self) {
+        let Self { first, records, failures, excused, classes } = later;
+        if self.first.is_none() {
+            self.first.clone_from(first);
+        }
+        self.records += records;
+        self.failures += failures;
+        self.excused += excused;
+        for (&name, class) in classes {
+            let known = self.classes.entry(name).or_insert_with(|| Class { count: 0, ..class.clone() });
+            known.count += class.count;
+        }
+    }
+
     /// Failures and records that are judged.
     fn judged(&self) -> (usize, usize) {
         (self.failures - self.excused, self.records - self.excused)
@@ -134,6 +156,7 @@ impl Tally {
         Some(Halted {
             lane,
             from,
+            unwritten: from,
             records,
             failures,
             classes: named.collect::<Vec<_>>().join(", "),
@@ -142,6 +165,27 @@ impl Tally {
             excerpt: class.excerpt.clone(),
             remedy: remedy(name),
         })
+    }
+}
+
+/// The batches of a lane since the last that was mostly good.
+#[derive(Debug, Default)]
+pub struct Streak(Tally);
+
+impl Streak {
+    /// Why the next batch is not to be written, if it and those before it, each mostly undecodable, hold too much
+    /// that cannot be decoded. A batch without anything to judge neither counts nor ends them.
+    pub fn judge(&mut self, batch: &Tally, share_max: Share) -> Option<Halted> {
+        if batch.judged().1 == 0 {
+            return None;
+        }
+        if !batch.is_suspect(share_max) {
+            self.0 = Tally::default();
+            return None;
+        }
+        self.0.append(batch);
+        let unwritten = batch.first.as_ref().map(|(_, offset)| *offset);
+        self.0.judge(share_max).map(|halted| Halted { unwritten: unwritten.unwrap_or(halted.from), ..halted })
     }
 }
 
@@ -200,8 +244,11 @@ mod tests {
     use super::*;
 
     fn tally(good: usize, bad: usize) -> Tally {
+        tally_from(40, good, bad)
+    }
+
+    fn tally_from(mut offset: i64, good: usize, bad: usize) -> Tally {
         let mut tally = Tally::default();
-        let mut offset = 40;
         for _ in 0..2 {
             let mut chunk = RecordChunk::new(TopicPartition::new("t", 0), Offset(offset));
             let mut failures = Vec::new();
@@ -259,6 +306,32 @@ mod tests {
         let halted = tally.judge(Share::HALF).unwrap();
         assert_eq!((halted.failures, halted.records), (FAILURES_MIN, FAILURES_MIN));
         assert_eq!(halted.classes, format!("{FAILURES_MIN} syntax"));
+    }
+
+    #[test]
+    fn a_slow_stream_of_garbage_halts_a_lane_and_what_is_good_in_between_does_not() {
+        let few = FAILURES_MIN / 5 * 2;
+        let mut streak = Streak::default();
+        let empty = Tally::default();
+        assert!(streak.judge(&tally_from(0, 2, few), Share::HALF).is_none());
+        assert!(streak.judge(&empty, Share::HALF).is_none());
+        assert!(streak.judge(&tally_from(100, 2, few), Share::HALF).is_none());
+        let halted = streak.judge(&tally_from(200, 2, few), Share::HALF).unwrap();
+        assert_eq!((halted.from, halted.unwritten), (Offset(0), Offset(200)));
+        assert_eq!((halted.failures, halted.records), (3 * few, 3 * (few + 2)));
+        assert_eq!(halted.classes, format!("{} syntax, 6 bad_time", 3 * few - 6));
+        assert!(halted.to_string().contains("nothing from offset 200 on"), "{halted}");
+        let mut streak = Streak::default();
+        for offset in [0, 100, 200, 300, 400] {
+            assert!(streak.judge(&tally_from(offset, 2, few), Share::HALF).is_none());
+            assert!(streak.judge(&tally_from(offset + 50, few, 2), Share::HALF).is_none());
+        }
+        // One that is large enough is judged by itself.
+        assert!(streak.judge(&tally_from(500, 0, FAILURES_MIN), Share::HALF).is_some());
+        let mut streak = Streak::default();
+        for offset in [0, 100, 200, 300] {
+            assert!(streak.judge(&tally_from(offset, 0, few), Share::WHOLE).is_none());
+        }
     }
 
     #[test]

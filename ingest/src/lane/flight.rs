@@ -8,8 +8,8 @@ use metrics::{counter, gauge, histogram};
 use stillwell_schema::health::State;
 use stillwell_schema::{Head, TopicPartition};
 use stillwell_source::dead_letters::KafkaError;
+use stillwell_source::halt::Halted;
 use stillwell_source::lane::DisplayCommit;
-use stillwell_source::settings::Share;
 
 use super::patience;
 use crate::commit::{Commit, Outcome};
@@ -23,19 +23,19 @@ use crate::writer::{Batch, Encoded, encode};
 pub(super) struct Flight<D> {
     pub(super) shared: Arc<Shared<D>>,
     pub(super) dead_letters: String,
-    /// The share of the batch that may go there.
-    pub(super) share_max: Share,
+    /// Why nothing of it may go anywhere, where too much of it would go there.
+    pub(super) halted: Option<Box<Halted>>,
     pub(super) display: DisplayCommit,
     /// What the entry must follow.
     pub(super) head: Head,
 }
 
 impl<D: DeadLetterSink> Flight<D> {
-    pub(super) async fn run(self, batch: Batch) -> Result<Outcome, IngestError> {
+    pub(super) async fn run(mut self, batch: Batch) -> Result<Outcome, IngestError> {
         let began = Instant::now();
         let lane = batch.lane().clone();
-        if let Some(halted) = batch.tally().judge(self.share_max) {
-            return Err(IngestError::Halted(Box::new(halted)));
+        if let Some(halted) = self.halted.take() {
+            return Err(IngestError::Halted(halted));
         }
         self.send_dead_letters(&batch).await;
         let unique = self.shared.unique().to_string();
