@@ -2,6 +2,7 @@
 //!
 //! They read the archive alone, whether a stack runs or not, and need no server.
 
+use std::cell::Cell;
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -318,7 +319,15 @@ fn prove(args: ProveArgs, config: &Config) -> anyhow::Result<u8> {
     let store = args.archive.open(config)?;
     let ProveArgs { machine, sensor, time: time_us, topic, record: place, .. } = args;
     let sought = Sought { machine, sensor, time_us, topic, place };
-    let (proof, matches) = proof::prove(&*store, &sought, &|topic| stages::decoder(config, topic).ok())?;
+    let failure = Cell::new(None);
+    let decoder_of =
+        |topic: &str| stages::decoder(config, topic).map_err(|error| failure.set(Some(error))).ok();
+    let proved = proof::prove(&*store, &sought, &decoder_of);
+    if let Some(error) = failure.take() {
+        // It says which key or file is wrong, which a search of the archive cannot know.
+        return Err(error.context("the reading's record cannot be decoded"));
+    }
+    let (proof, matches) = proved?;
     println!("{}", serde_json::to_string_pretty(&proof)?);
     show::others(matches, &proof);
     Ok(0)
