@@ -209,8 +209,9 @@ impl<'w, T: Tree> Walk<'w, '_, T> {
         let Some(Found::Node(list)) = self.follow(&path.root, around)? else { return Ok(()) };
         self.mark_used()?;
         tree.children(list, &mut |key, child| {
+            // What has no number and no text of its own, a further time for one, was not meant.
             let is_value = !self.used.contains(&child)
-                && !matches!(tree.scalar(child)?, Scalar::Null | Scalar::Other(_));
+                && !matches!(tree.scalar(child)?, Scalar::Null | Scalar::Time(_) | Scalar::Other(_));
             if !is_value {
                 return self.sink.skip();
             }

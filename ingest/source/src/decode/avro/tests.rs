@@ -52,7 +52,10 @@ fn read(writer: &str, reader: Option<&str>, bytes: &[u8]) -> Result<Value, Strin
 /// Equal, numbers by their value: a promoted one has another type. Text that a reader calls bytes stays text.
 fn alike(a: &Value, b: &Value) -> bool {
     match (a, b) {
-        (Value::Number(x), Value::Number(y)) => x == y || x.as_f64() == y.as_f64(),
+        (Value::Number(x), Value::Number(y)) => {
+            let [x, y] = [x, y].map(|n| n.as_f64().unwrap_or(f64::NAN));
+            (x - y).abs() <= x.abs() * f64::EPSILON
+        }
         (Value::Array(x), Value::Array(y)) => x.len() == y.len() && x.iter().zip(y).all(|(x, y)| alike(x, y)),
         (Value::Object(x), Value::Object(y)) => {
             x.len() == y.len() && x.iter().all(|(key, x)| y.get(key).is_some_and(|y| alike(x, y)))
