@@ -75,10 +75,15 @@ impl Unit {
         if self.cover.is_none() {
             return Ok(());
         }
-        let files: Vec<&FileRef> =
-            self.entries.iter().flat_map(|entry| [&entry.readings, &entry.records]).flatten().collect();
-        let found: Result<Vec<_>, StoreError> =
-            files.par_iter().map(|file| files::altered(store, file)).collect();
+        let files = self.entries.iter().flat_map(|entry| {
+            [&entry.readings, &entry.records].into_iter().flatten().map(move |file| (entry, file))
+        });
+        let files: Vec<_> = files.collect();
+        let altered = |(entry, file): &(&Entry, &FileRef)| {
+            let problem = files::altered(store, file)?;
+            Ok(problem.map(|problem| problem.of_entry(entry.seq).at(entry.range.first)))
+        };
+        let found: Result<Vec<_>, StoreError> = files.par_iter().map(altered).collect();
         problems.extend(found?.into_iter().flatten());
         Ok(())
     }
