@@ -16,6 +16,9 @@ use std::time::{Duration, Instant};
 use engine::Engine;
 use targets::{Run, TARGETS, Target, target};
 
+/// Where none is asked for: two runs of the same code then see the same records, and a search takes other seeds.
+const SEED: u64 = 1;
+
 /// For each decoder, where nobody asks for more.
 const WITHIN: Duration = Duration::from_secs(3);
 
@@ -77,7 +80,7 @@ fn fail(target: &Target, seed: u64, run: u64, record: &[u8], why: &str) -> ! {
 #[test]
 fn any_bytes_are_read_or_refused() {
     let number = |name| std::env::var(name).ok().map(|text| text.parse().expect("a number"));
-    let seed = number("STILLWELL_SEED").unwrap_or_else(rand::random);
+    let seed = number("STILLWELL_SEED").unwrap_or(SEED);
     eprintln!("STILLWELL_SEED={seed}");
     let only = std::env::var("STILLWELL_TEST_FUZZ_TARGET").ok();
     let targets = only.map_or_else(|| TARGETS.to_vec(), |name| vec![target(&name)]);

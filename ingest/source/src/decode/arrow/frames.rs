@@ -239,6 +239,9 @@ impl Layout {
         if nulls > 0 && self.sizes[self.buffer].saturating_mul(8) < len.unsigned_abs() {
             return Err(format!("column {name:?} has too few bits for its nulls"));
         }
+        if buffers > 1 && !self.sizes[self.buffer + 1].is_multiple_of(element_bytes(field.data_type())) {
+            return Err(format!("column {name:?} has a buffer that ends within an element"));
+        }
         self.buffer += buffers;
         match field.data_type() {
             DataType::Struct(inner) => inner.iter().try_for_each(|field| self.field(field)),
@@ -248,4 +251,16 @@ impl Layout {
             _ => Ok(()),
         }
     }
+}
+
+/// Bytes of an element of a type's second buffer: its offsets, views, keys or values.
+fn element_bytes(data_type: &DataType) -> u64 {
+    let bytes = match data_type {
+        DataType::Utf8 | DataType::Binary | DataType::List(_) => Some(4),
+        DataType::LargeUtf8 | DataType::LargeBinary | DataType::LargeList(_) => Some(8),
+        DataType::Utf8View | DataType::BinaryView => Some(16),
+        DataType::Dictionary(key, _) => key.primitive_width(),
+        other => other.primitive_width(),
+    };
+    bytes.map_or(1, |bytes| bytes as u64)
 }
