@@ -12,7 +12,7 @@ use thiserror::Error;
 
 use crate::keys::rotation;
 use crate::manifest::{ManifestError, find_head, read_entry};
-use crate::store::{ArchiveStore, Creation, StoreError};
+use crate::store::{self, ArchiveStore, StoreError};
 
 /// Why one of the archive's own chains cannot be read or go on.
 #[derive(Debug, Error)]
@@ -243,14 +243,5 @@ pub fn lanes(store: &dyn ArchiveStore, topic: Option<&str>) -> Result<Vec<TopicP
 }
 
 fn create<T>(store: &dyn ArchiveStore, path: String, signed: &Signed<T>) -> Result<(), EvidenceError> {
-    let created = store.put_if_absent(&path, &signed.bytes);
-    match created {
-        Ok(Creation::Created) => Ok(()),
-        // An answer may be lost after the fact: what is there now decides.
-        other => match store.read_back(&path)? {
-            Some(bytes) if bytes == signed.bytes => Ok(()),
-            Some(_) => Err(EvidenceError::Raced { path }),
-            None => Err(other.err().map_or(EvidenceError::Raced { path }, EvidenceError::Store)),
-        },
-    }
+    if store::create(store, &path, &signed.bytes)? { Ok(()) } else { Err(EvidenceError::Raced { path }) }
 }

@@ -204,6 +204,22 @@ pub fn open(url: &ArchiveUrl, options: &StoreOptions) -> Result<Arc<dyn ArchiveS
     })
 }
 
+/// Creates an object; false where another has its name. An answer may be lost after the fact: what is there then
+/// decides.
+///
+/// # Errors
+/// [`StoreError`]; whether it was created is then unknown.
+pub fn create(store: &dyn ArchiveStore, path: &str, bytes: &[u8]) -> Result<bool, StoreError> {
+    match store.put_if_absent(path, bytes) {
+        Ok(Creation::Created) => Ok(true),
+        other => match (store.read_back(path)?, other) {
+            (Some(found), _) => Ok(found == bytes),
+            (None, Err(error)) => Err(error),
+            (None, Ok(_)) => Ok(false),
+        },
+    }
+}
+
 /// Deletes temporary objects last written before `before_us`, which writers that died left.
 ///
 /// # Errors

@@ -89,12 +89,11 @@ pub fn verify(store: &dyn ArchiveStore, options: &Options, tick: Tick<'_>) -> Re
     let mut trust = Trust::read(store, options.key.as_deref(), options.checkpoint.as_ref())?;
     loop {
         let reports = verify_lanes(store, options, &trust, tick)?;
-        let again = Trust::read(store, options.key.as_deref(), options.checkpoint.as_ref())?;
         // A key that came into use meanwhile was not trusted yet; then all is looked at anew.
-        if again.ring == trust.ring {
+        if !trust.is_outdated(store)? {
             return Ok(Report::new(options, trust, reports));
         }
-        trust = again;
+        trust = Trust::read(store, options.key.as_deref(), options.checkpoint.as_ref())?;
     }
 }
 
@@ -123,4 +122,14 @@ pub fn verify_lane(
     key: Option<&str>,
 ) -> Result<LaneReport, StoreError> {
     lane::verify(store, id, &Trust::read(store, key, None)?, level, &|_| {})
+}
+
+/// What follows the highest seq in the folder of a chain; names that are none of it are noted.
+fn chain_end(store: &dyn ArchiveStore, folder: &str, report: &mut LaneReport) -> Result<u64, StoreError> {
+    let mut end = 0;
+    store.visit(folder, &mut |listed| match paths::entry_seq(&listed.path) {
+        Some(seq) => end = end.max(seq + 1),
+        None => report.problem(Problem::new(ProblemKind::Altered, listed.path, "is no name of this chain")),
+    })?;
+    Ok(end)
 }

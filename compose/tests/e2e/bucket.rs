@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::producer::{Producer, reading};
+use crate::producer::{Ends, Producer, reading};
 use crate::stack::{SOON, Stack, signal};
 use crate::versitygw::{ACCESS_KEY, BUCKET, SECRET_KEY, Versitygw};
 
@@ -105,14 +105,5 @@ fn waits_for_the_store(stack: &Stack) -> String {
         }
         assert!(Instant::now() < until, "health does not say that the store is away: {health}");
         std::thread::sleep(Duration::from_millis(200));
-    }
-}
-
-/// Ends the load also where a check fails.
-struct Ends<'a>(&'a AtomicBool);
-
-impl Drop for Ends<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
     }
 }

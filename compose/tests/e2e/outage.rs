@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::producer::{Producer, reading};
+use crate::producer::{Ends, Producer, reading};
 use crate::stack::{Stack, signal};
 
 /// How long ClickHouse stands still; longer than its clients' patience.
@@ -64,15 +64,6 @@ fn the_archive_goes_on_while_clickhouse_is_away() {
     for view in ["readings_10s", "readings_1m", "readings_1h", "readings_1d"] {
         let sql = format!("select cast(sum(count) as bigint), cast(sum(sum) as bigint) from {view}");
         assert_eq!(stack.rows(&sql), [[all, sum].map(Value::from)], "{view}");
-    }
-}
-
-/// Ends the load also where a check fails.
-struct Ends<'a>(&'a AtomicBool);
-
-impl Drop for Ends<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
     }
 }
 

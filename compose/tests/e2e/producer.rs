@@ -1,5 +1,6 @@
 //! A producer that knows what the broker acknowledged.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
@@ -64,4 +65,13 @@ pub(crate) fn reading(machine: &str, sensor: &str, n: u64) -> String {
         r#"{{"machine":"{machine}","sensor":"{sensor}","kind":"flow","unit":"l/s","time":{},"value":{n}}}"#,
         1_795_000_000_000 + n * 1000
     )
+}
+
+/// Ends a load also where a check fails.
+pub(crate) struct Ends<'a>(pub(crate) &'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }

@@ -13,7 +13,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer as _, ThreadedProducer};
 use serde_json::Value;
 
-use crate::producer::{Producer, reading};
+use crate::producer::{Ends, Producer, reading};
 use crate::stack::{Stack, signal};
 
 /// Rounds, unless `STILLWELL_TEST_ROUNDS` says otherwise.
@@ -291,13 +291,4 @@ impl Drop for Writers<'_> {
 fn kill(mut child: Child) {
     let _ = child.kill();
     let _ = child.wait();
-}
-
-/// Ends the load also where a check fails.
-struct Ends<'a>(&'a AtomicBool);
-
-impl Drop for Ends<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }

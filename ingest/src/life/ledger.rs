@@ -9,7 +9,7 @@ use stillwell_schema::{Clock, TopicPartition, paths};
 use super::LifeError;
 use crate::evidence;
 use crate::manifest::ManifestError;
-use crate::store::{ArchiveStore, Creation, StoreError};
+use crate::store::{self, ArchiveStore};
 
 /// What it takes to add acts.
 #[derive(Clone)]
@@ -67,23 +67,10 @@ impl Pen {
         // An act that the lane's readers would refuse must never be created.
         let mut after = view.clone();
         after.apply(lane, &act)?;
-        if !create(&*self.store, &paths::act(lane, act.act.seq), &act.bytes)? {
+        if !store::create(&*self.store, &paths::act(lane, act.act.seq), &act.bytes)? {
             return Err(LifeError::Raced(lane.clone()));
         }
         *view = after;
         Ok(act)
-    }
-}
-
-/// Creates an object; false where another has its name. An answer may be lost after the fact: what is there then
-/// decides.
-fn create(store: &dyn ArchiveStore, path: &str, bytes: &[u8]) -> Result<bool, StoreError> {
-    match store.put_if_absent(path, bytes) {
-        Ok(Creation::Created) => Ok(true),
-        other => match (store.read_back(path)?, other) {
-            (Some(found), _) => Ok(found == bytes),
-            (None, Err(error)) => Err(error),
-            (None, Ok(_)) => Ok(false),
-        },
     }
 }

@@ -11,7 +11,7 @@ use super::orphans::{self, Named};
 use super::report::{LaneReport, Problem, ProblemKind};
 use super::trust::{Attested, KeyWatch, Trust};
 use super::unit::Unit;
-use super::{Level, Tick, ledger};
+use super::{Level, Tick, chain_end, ledger};
 use crate::store::{ArchiveStore, StoreError};
 
 /// Units checked side by side.
@@ -57,7 +57,7 @@ impl Walk<'_> {
     /// To the end of the lane: its report, and the files that it names.
     fn run(mut self) -> Result<(LaneReport, Named), StoreError> {
         let ledger = ledger::read(self.store, self.id, self.trust, &mut self.named, &mut self.report)?;
-        let end = self.listed_end()?;
+        let end = chain_end(self.store, &paths::manifest_folder(self.id), &mut self.report)?;
         let mut seq = 0;
         let mut units = Units::new(&ledger.view);
         loop {
@@ -97,20 +97,6 @@ impl Walk<'_> {
             self.wrong(ProblemKind::Truncated, seq, message);
         }
         Ok((self.report, self.named))
-    }
-
-    /// What follows the highest seq in the lane's folder.
-    fn listed_end(&mut self) -> Result<u64, StoreError> {
-        let mut end = 0;
-        let report = &mut self.report;
-        self.store.visit(
-            &paths::manifest_folder(self.id),
-            &mut |listed| match paths::entry_seq(&listed.path) {
-                Some(seq) => end = end.max(seq + 1),
-                None => report.problem(Problem::new(ProblemKind::Altered, listed.path, "is no entry's name")),
-            },
-        )?;
-        Ok(end)
     }
 
     /// The lowest listed seq above one that is missing.

@@ -3,6 +3,7 @@
 use stillwell_schema::ledger::{Cover, Deed, LeavesFile, SignedAct, Standing, View};
 use stillwell_schema::{TopicPartition, paths};
 
+use super::chain_end;
 use super::orphans::Named;
 use super::report::{LaneReport, Problem, ProblemKind};
 use super::trust::{KeyWatch, Trust};
@@ -22,7 +23,7 @@ pub(super) fn read(
     named: &mut Named,
     report: &mut LaneReport,
 ) -> Result<Ledger, StoreError> {
-    let end = listed_end(store, id, report)?;
+    let end = chain_end(store, &paths::ledger_folder(id), report)?;
     let mut ledger = Ledger::default();
     let mut keys = KeyWatch::default();
     let attested = trust.lanes.get(id);
@@ -69,19 +70,6 @@ pub(super) fn read(
         report.problem(Problem::new(ProblemKind::Truncated, paths::act(id, seq), message));
     }
     Ok(ledger)
-}
-
-fn listed_end(
-    store: &dyn ArchiveStore,
-    id: &TopicPartition,
-    report: &mut LaneReport,
-) -> Result<u64, StoreError> {
-    let mut end = 0;
-    store.visit(&paths::ledger_folder(id), &mut |listed| match paths::entry_seq(&listed.path) {
-        Some(seq) => end = end.max(seq + 1),
-        None => report.problem(Problem::new(ProblemKind::Altered, listed.path, "is no act's name")),
-    })?;
-    Ok(end)
 }
 
 /// What is wrong with the leaves that a deed adds: only an erasure may, and as many as it states.

@@ -82,6 +82,9 @@ impl KeyWatch {
 pub(super) struct Trust {
     /// The keys that may sign, in the order of their use; none where the archive names none and none is given.
     pub(super) ring: Option<KeyRing>,
+    /// Changes of key that were read.
+    changes: u64,
+    is_ring_damaged: bool,
     pub(super) lanes: BTreeMap<TopicPartition, Attested>,
     pub(super) checkpoints: u64,
     /// The keys that signed checkpoints.
@@ -99,6 +102,8 @@ impl Trust {
     ) -> Result<Self, StoreError> {
         let mut trust = Self {
             ring: None,
+            changes: 0,
+            is_ring_damaged: false,
             lanes: BTreeMap::new(),
             checkpoints: 0,
             keys: BTreeSet::new(),
@@ -116,6 +121,12 @@ impl Trust {
         Ok(trust)
     }
 
+    /// Whether a change of key follows those that were read.
+    pub(super) fn is_outdated(&self, store: &dyn ArchiveStore) -> Result<bool, StoreError> {
+        // One that is there and could not be read was told of already.
+        Ok(!self.is_ring_damaged && store.exists(&paths::evidence(paths::KEY_CHANGES, self.changes))?)
+    }
+
     fn read_ring(&mut self, store: &dyn ArchiveStore, key: Option<&str>) -> Result<(), StoreError> {
         let listed = names(store, paths::KEY_CHANGES)?;
         let found = match evidence::key_ring(store) {
@@ -123,10 +134,12 @@ impl Trust {
             Err(EvidenceError::Store(error)) => return Err(error),
             Err(error) => {
                 self.problem(ProblemKind::Altered, paths::KEY_CHANGES, &error.to_string());
+                self.is_ring_damaged = true;
                 None
             }
         };
         let changes = found.as_ref().map_or(0, |ring| ring.changes().len() as u64);
+        self.changes = changes;
         self.check_names(listed, changes);
         if let (Some(ring), Some(key)) = (&found, key)
             && ring.position(key).is_none()

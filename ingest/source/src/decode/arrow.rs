@@ -16,12 +16,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use arrow::buffer::Buffer;
 use arrow::ipc::reader::StreamDecoder;
 
-use super::mapped::{Origin, Scratch, Sink, apply};
-use super::{DecodeError, DecodeFault, Decoder};
+use super::DecodeError;
+use super::mapped::{Mapped, Scratch, Sink, apply};
 use crate::chunk::RecordRef;
-use crate::columns::ReadingColumns;
 use crate::mapping::Mapping;
-use crate::series::SeriesTable;
 use crate::settings::TimeUnit;
 
 use tree::RowTree;
@@ -45,19 +43,6 @@ impl ArrowDecoder {
         Self { mapping, time_unit, scratch: Scratch::default() }
     }
 
-    fn read(&mut self, record: &RecordRef<'_>, sink: &mut Sink<'_>) -> Result<(), DecodeError> {
-        // Nothing that a panic leaves half done is used after it.
-        let read = catch_unwind(AssertUnwindSafe(|| self.stream(record, sink)));
-        let read = read.unwrap_or_else(|_| {
-            self.scratch = Scratch::default();
-            Err(DecodeError::new("panic", 0, "the arrow reader cannot cope with this stream"))
-        });
-        if read.is_err() {
-            sink.undo();
-        }
-        read
-    }
-
     fn stream(&mut self, record: &RecordRef<'_>, sink: &mut Sink<'_>) -> Result<(), DecodeError> {
         // A copy, aligned as the reader wants it.
         let mut rest = Buffer::from(record.bytes());
@@ -77,27 +62,13 @@ impl ArrowDecoder {
     }
 }
 
-impl Decoder for ArrowDecoder {
-    fn decode(
-        &mut self,
-        record: &RecordRef<'_>,
-        number: u32,
-        table: &mut SeriesTable,
-        out: &mut ReadingColumns,
-    ) -> Result<(), DecodeFault> {
-        Ok(self.read(record, &mut Sink::new(number, table, out, None))?)
+impl Mapped for ArrowDecoder {
+    fn read(&mut self, record: &RecordRef<'_>, sink: &mut Sink<'_>) -> Result<(), DecodeError> {
+        // Nothing that a panic leaves half done is used after it.
+        let read = catch_unwind(AssertUnwindSafe(|| self.stream(record, sink)));
+        read.unwrap_or_else(|_| {
+            self.scratch = Scratch::default();
+            Err(DecodeError::new("panic", 0, "the arrow reader cannot cope with this stream"))
+        })
     }
-
-    fn explain(
-        &mut self,
-        record: &RecordRef<'_>,
-        table: &mut SeriesTable,
-        out: &mut ReadingColumns,
-        origins: &mut Vec<Origin>,
-    ) -> Result<(), DecodeFault> {
-        origins.clear();
-        Ok(self.read(record, &mut Sink::new(0, table, out, Some(origins)))?)
-    }
-
-    fn new_table(&mut self) {}
 }

@@ -12,12 +12,10 @@
 //! A record is read whole or not at all: one bad line makes it a dead letter, and what is wrong is told with its
 //! byte. What the readings are called is the [`crate::mapping`]'s to say.
 
-use super::mapped::{Origin, Scratch, Sink, apply};
-use super::{DecodeError, DecodeFault, Decoder};
+use super::DecodeError;
+use super::mapped::{Mapped, Scratch, Sink, apply};
 use crate::chunk::RecordRef;
-use crate::columns::ReadingColumns;
 use crate::mapping::Mapping;
-use crate::series::SeriesTable;
 use crate::settings::TimeUnit;
 
 use parse::Parser;
@@ -43,16 +41,10 @@ impl LineDecoder {
     pub fn new(mapping: Mapping, time_unit: TimeUnit) -> Self {
         Self { mapping, time_unit, scratch: Scratch::default() }
     }
+}
 
+impl Mapped for LineDecoder {
     fn read(&mut self, record: &RecordRef<'_>, sink: &mut Sink<'_>) -> Result<(), DecodeError> {
-        let read = self.lines(record, sink);
-        if read.is_err() {
-            sink.undo();
-        }
-        read
-    }
-
-    fn lines(&mut self, record: &RecordRef<'_>, sink: &mut Sink<'_>) -> Result<(), DecodeError> {
         let text = simdutf8::compat::from_utf8(record.bytes())
             .map_err(|fault| DecodeError::new("utf8", fault.valid_up_to(), "not UTF-8"))?;
         let mut parser = Parser::new(text);
@@ -62,29 +54,4 @@ impl LineDecoder {
         }
         Ok(())
     }
-}
-
-impl Decoder for LineDecoder {
-    fn decode(
-        &mut self,
-        record: &RecordRef<'_>,
-        number: u32,
-        table: &mut SeriesTable,
-        out: &mut ReadingColumns,
-    ) -> Result<(), DecodeFault> {
-        Ok(self.read(record, &mut Sink::new(number, table, out, None))?)
-    }
-
-    fn explain(
-        &mut self,
-        record: &RecordRef<'_>,
-        table: &mut SeriesTable,
-        out: &mut ReadingColumns,
-        origins: &mut Vec<Origin>,
-    ) -> Result<(), DecodeFault> {
-        origins.clear();
-        Ok(self.read(record, &mut Sink::new(0, table, out, Some(origins)))?)
-    }
-
-    fn new_table(&mut self) {}
 }

@@ -9,10 +9,12 @@
 use std::borrow::Cow;
 use std::cell::RefCell;
 
-use super::DecodeError;
+use super::{DecodeError, DecodeFault, Decoder};
 use crate::chunk::RecordRef;
+use crate::columns::ReadingColumns;
 use crate::mapping::path::{Path, Piece, Root, Step};
 use crate::mapping::{Mapping, Measures, Names, Source};
+use crate::series::SeriesTable;
 use crate::settings::TimeUnit;
 
 mod fields;
@@ -48,6 +50,48 @@ pub(super) trait Tree {
     fn place(&self, node: Self::Node) -> String {
         format!("byte {}", self.at(node))
     }
+}
+
+/// A decoder that reads every record by a mapping, and keeps nothing of it or of a series table.
+pub(super) trait Mapped: Send + Sync {
+    /// Brings the readings of one record into `sink`, whatever is there on a fault.
+    ///
+    /// # Errors
+    /// [`DecodeError`] where the record is not of the format, or the mapping does not fit it.
+    fn read(&mut self, record: &RecordRef<'_>, sink: &mut Sink<'_>) -> Result<(), DecodeError>;
+}
+
+fn whole<M: Mapped>(decoder: &mut M, record: &RecordRef<'_>, mut sink: Sink<'_>) -> Result<(), DecodeFault> {
+    let read = decoder.read(record, &mut sink);
+    if read.is_err() {
+        sink.undo();
+    }
+    Ok(read?)
+}
+
+impl<M: Mapped> Decoder for M {
+    fn decode(
+        &mut self,
+        record: &RecordRef<'_>,
+        number: u32,
+        table: &mut SeriesTable,
+        out: &mut ReadingColumns,
+    ) -> Result<(), DecodeFault> {
+        whole(self, record, Sink::new(number, table, out, None))
+    }
+
+    fn explain(
+        &mut self,
+        record: &RecordRef<'_>,
+        table: &mut SeriesTable,
+        out: &mut ReadingColumns,
+        origins: &mut Vec<Origin>,
+    ) -> Result<(), DecodeFault> {
+        origins.clear();
+        whole(self, record, Sink::new(0, table, out, Some(origins)))
+    }
+
+    fn new_table(&mut self) {}
 }
 
 /// What a walk needs besides the tree, kept over records for its memory.

@@ -1,6 +1,9 @@
 use proptest::prelude::*;
 
+use super::super::{DecodeFault, Decoder};
 use super::*;
+use crate::columns::ReadingColumns;
+use crate::series::SeriesTable;
 use crate::settings::Format;
 
 /// machine, sensor, kind and unit, time in µs, value or text.
