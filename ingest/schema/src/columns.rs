@@ -61,6 +61,15 @@ pub static RECORDS: LazyLock<SchemaRef> = LazyLock::new(|| {
     ]))
 });
 
+/// One row per Kafka record as a file holds it: the columns of [`RECORDS`], and `template`, which stands in the place
+/// of `value` where the readings of the same commit or cover rebuild it (see [`crate::original`]); null where the value
+/// is there, or where the record has none.
+pub static STORED_RECORDS: LazyLock<SchemaRef> = LazyLock::new(|| {
+    let mut fields = RECORDS.fields().to_vec();
+    fields.push(Arc::new(Field::new("template", DataType::Utf8, true)));
+    Arc::new(Schema::new(fields))
+});
+
 /// One row per erased record, in offset order within a file: all that is left of it.
 ///
 /// `leaf` is its leaf's hash in the Merkle tree of its entry (see [`crate::merkle`]), 32 bytes.

@@ -5,7 +5,8 @@
 //! burn, and does no I/O.
 //!
 //! Reading order: [`ids`] and [`range`] name positions in a log; [`columns`] says what a reading and a
-//! record look like as Arrow columns, and [`quality`] what its status code means; [`archive`] says where an
+//! record look like as Arrow columns, [`original`] how a record's bytes are kept without storing them, and
+//! [`quality`] what its status code means; [`archive`] says where an
 //! archive lies and [`paths`] where it keeps them; [`merkle`], [`signed`] and [`manifest`] make them evidence, [`ledger`] says what became of
 //! their files later, and [`pattern`] which machines are meant; [`checkpoint`] and [`key_change`] hold for the
 //! archive as a whole; [`clock`] hands time in, and [`health`] is where each part says how it is.
@@ -20,6 +21,7 @@ pub mod key_change;
 pub mod ledger;
 pub mod manifest;
 pub mod merkle;
+pub mod original;
 pub mod paths;
 pub mod pattern;
 pub mod quality;
