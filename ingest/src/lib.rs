@@ -24,6 +24,7 @@ pub mod keys;
 mod lane;
 pub mod life;
 pub mod manifest;
+mod originals;
 pub mod proof;
 mod reader;
 mod run;

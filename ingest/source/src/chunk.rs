@@ -155,9 +155,46 @@ impl RecordChunk {
         RecordRef { offset: Offset(row.offset), timestamp_ms: row.timestamp_ms, key, value, headers }
     }
 
+    /// Offset and Kafka timestamp, ms, of record number `i`.
+    ///
+    /// # Panics
+    /// If `i` is not below [`RecordChunk::len`].
+    #[must_use]
+    #[inline]
+    pub fn place(&self, i: usize) -> (Offset, i64) {
+        let row = &self.rows[i];
+        (Offset(row.offset), row.timestamp_ms)
+    }
+
     /// All records in order.
     pub fn records(&self) -> impl ExactSizeIterator<Item = RecordRef<'_>> {
         (0..self.rows.len()).map(|i| self.record(i))
+    }
+
+    /// Lets go of the values of the records that `is_kept` says no of; they read as absent from then on.
+    pub fn drop_values(&mut self, is_kept: impl Fn(usize) -> bool) {
+        let kept = |i: usize, row: &Row| {
+            if row.value == NULL || is_kept(i) { 0 } else { row.value as usize }
+        };
+        let dropped: usize = self.rows.iter().enumerate().map(|(i, row)| kept(i, row)).sum();
+        if dropped == 0 {
+            return;
+        }
+        let mut bytes = Vec::with_capacity(self.bytes.len() - dropped);
+        for (i, row) in self.rows.iter_mut().enumerate() {
+            let key = row.start + if row.key == NULL { 0 } else { row.key as usize };
+            let value = key + if row.value == NULL { 0 } else { row.value as usize };
+            let start = bytes.len();
+            bytes.extend_from_slice(&self.bytes[row.start..key]);
+            if row.value != NULL && is_kept(i) {
+                bytes.extend_from_slice(&self.bytes[key..value]);
+            } else {
+                row.value = NULL;
+            }
+            bytes.extend_from_slice(&self.bytes[value..value + row.headers as usize]);
+            row.start = start;
+        }
+        self.bytes = bytes;
     }
 
     /// Ties a claim on the memory budget to this chunk's life.
@@ -290,6 +327,21 @@ mod tests {
             };
             assert_eq!([records(&before), records(&after)].concat(), records(&whole()));
         }
+    }
+
+    #[test]
+    fn values_that_are_dropped_leave_the_rest() {
+        let mut chunk = RecordChunk::new(TopicPartition::new("t", 0), Offset(0));
+        for (offset, value) in [Some(&b"first"[..]), Some(b"second"), None, Some(b"")].into_iter().enumerate()
+        {
+            chunk.push(Offset(offset as i64), 1, Some(b"key"), value, [("a", Some(&b"x"[..]))]);
+        }
+        let before = chunk.payload_bytes();
+        chunk.drop_values(|i| i != 0);
+        assert_eq!(chunk.payload_bytes(), before - b"first".len());
+        let values: Vec<_> = chunk.records().map(|record| record.value).collect();
+        assert_eq!(values, [None, Some(&b"second"[..]), None, Some(b"")]);
+        assert!(chunk.records().all(|record| record.key == Some(b"key") && record.headers().count() == 1));
     }
 
     #[test]

@@ -64,6 +64,14 @@ impl ReadingColumns {
         self.text_bytes.truncate(self.text.last().map_or(0, |cell| cell.end as usize));
     }
 
+    /// The string state of a reading.
+    #[must_use]
+    pub fn text_of(&self, row: usize) -> Option<&str> {
+        let at = self.text.binary_search_by_key(&row, |cell| cell.row as usize).ok()?;
+        let cell = self.text[at];
+        Some(&self.text_bytes[cell.start as usize..cell.end as usize])
+    }
+
     /// Bytes of memory held.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {

@@ -3,7 +3,7 @@
 //! Reading order, as the data flows: [`consumer`] polls Kafka and cuts each partition's records into
 //! [`chunk`]s within the [`budget`]; a [`lane`] carries them in order to a stage; [`decode`] turns their
 //! bytes into [`columns`], over the [`series`] they name, foreign shapes by a [`mapping`] and with the schemas of a
-//! [`registry`]; [`dead_letters`] sends out what cannot be read, unless it is so much that the lane is to [`halt`].
+//! [`registry`], and what rebuilds an [`original`] need not be kept; [`dead_letters`] sends out what cannot be read, unless it is so much that the lane is to [`halt`].
 //! Aside from all lanes, [`scan`] reads stretches of a topic again.
 //!
 //! A stage implements [`lane::Stage`]: where a lane starts, and what to do with its chunks. What is away for a
@@ -20,6 +20,7 @@ pub mod decode;
 pub mod halt;
 pub mod lane;
 pub mod mapping;
+pub mod original;
 pub mod registry;
 pub mod scan;
 pub mod series;

@@ -2,12 +2,14 @@
 
 use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
+use bytes::Bytes;
 use stillwell_schema::merkle::Hash;
 use stillwell_schema::{Offset, OffsetRange};
 use stillwell_source::chunk::RecordChunk;
 use thiserror::Error;
 
 use super::pieces::Piece;
+use crate::originals::each_record_batch;
 use crate::reader::{RecordColumns, each_batch};
 use crate::store::{ArchiveStore, StoreError};
 
@@ -44,17 +46,15 @@ pub(crate) fn leaves(
     wanted: Option<Offset>,
 ) -> Result<Leaves, LookupError> {
     let mut found = Leaves::default();
-    for file in &piece.records {
-        rows(store, &file.path, None, &mut |batch| {
-            let columns = RecordColumns::of(batch);
-            for row in (0..batch.num_rows()).filter(|row| range.contains(Offset(columns.offset[*row]))) {
-                found.leaves.push((columns.offset[row], columns.leaf(row)));
-                if wanted == Some(Offset(columns.offset[row])) {
-                    found.record = Some(columns.chunk(row));
-                }
+    records(store, piece, &mut |batch| {
+        let columns = RecordColumns::of(batch);
+        for row in (0..batch.num_rows()).filter(|row| range.contains(Offset(columns.offset[*row]))) {
+            found.leaves.push((columns.offset[row], columns.leaf(row)));
+            if wanted == Some(Offset(columns.offset[row])) {
+                found.record = Some(columns.chunk(row));
             }
-        })?;
-    }
+        }
+    })?;
     for file in &piece.leaves {
         rows(store, &file.file.path, None, &mut |batch| {
             let offsets = batch["offset"].as_primitive::<Int64Type>().values();
@@ -70,6 +70,21 @@ pub(crate) fn leaves(
     Ok(found)
 }
 
+/// Shows the records of a piece, whole, batch by batch, in offset order.
+pub(crate) fn records(
+    store: &dyn ArchiveStore,
+    piece: &Piece,
+    each: &mut dyn FnMut(&arrow::record_batch::RecordBatch),
+) -> Result<(), LookupError> {
+    let readings: Result<Vec<_>, _> = piece.readings.iter().map(|file| get(store, &file.path)).collect();
+    let readings = readings?;
+    for file in &piece.records {
+        let read = each_record_batch(get(store, &file.path)?, readings.clone(), each);
+        read.map_err(|error| LookupError::damaged(&file.path, error.to_string()))?;
+    }
+    Ok(())
+}
+
 /// Shows the rows of a file batch by batch.
 pub(crate) fn rows(
     store: &dyn ArchiveStore,
@@ -77,7 +92,16 @@ pub(crate) fn rows(
     columns: Option<&[&str]>,
     each: &mut dyn FnMut(&arrow::record_batch::RecordBatch),
 ) -> Result<(), LookupError> {
-    let damaged = |reason: String| LookupError::File { path: path.to_owned(), reason };
-    let bytes = store.get(path)?.ok_or_else(|| damaged("it is missing".into()))?;
-    each_batch(bytes.into(), columns, each).map_err(|error| damaged(error.to_string()))
+    let read = each_batch(get(store, path)?, columns, each);
+    read.map_err(|error| LookupError::damaged(path, error.to_string()))
+}
+
+fn get(store: &dyn ArchiveStore, path: &str) -> Result<Bytes, LookupError> {
+    Ok(store.get(path)?.ok_or_else(|| LookupError::damaged(path, "it is missing"))?.into())
+}
+
+impl LookupError {
+    fn damaged(path: &str, reason: impl Into<String>) -> Self {
+        Self::File { path: path.to_owned(), reason: reason.into() }
+    }
 }

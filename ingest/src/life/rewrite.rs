@@ -2,7 +2,7 @@
 //! them. What comes back is fit to be named by an act; nobody sees it before.
 //!
 //! Memory: the compressed source files of one kind (the whole run's readings, one records file at a time), the new
-//! file, and a row group. All are bounded by the size that a run may have.
+//! file, a row group, and while records are rebuilt the readings of a stretch of them. All are bounded by the size that a run may have.
 
 use std::sync::Arc;
 
@@ -25,6 +25,7 @@ use uuid::Uuid;
 
 use super::LifeError;
 use super::pieces::Piece;
+use crate::originals::{Restorer, stored};
 use crate::reader::{RecordColumns, batch_rows};
 use crate::store::ArchiveStore;
 use crate::verify::Tick;
@@ -96,19 +97,25 @@ impl Rewrite<'_> {
     ) -> Result<(Vec<RecordsFile>, Option<LeavesFile>), LifeError> {
         let failed = LifeError::parquet(self.lane);
         let properties = records_encodings(self.properties(span).map_err(&failed)?);
-        let mut kept = self.writer(&columns::RECORDS, properties)?;
+        let mut kept = self.writer(&columns::STORED_RECORDS, properties)?;
         let mut left = self.writer(&columns::LEAVES, self.properties(span).map_err(&failed)?)?;
         let (mut rows, mut rows_left, mut undecodable) = (0, 0, 0);
-        for source in self.pieces.iter().flat_map(|piece| &piece.records) {
-            for batch in self.open(source, RECORDS_ROWS)? {
-                let batch = batch.map_err(LifeError::arrow(self.lane))?;
-                let (keep, erased) = self.split(&batch)?;
-                rows += keep.num_rows() as u64;
-                undecodable += (keep.num_rows() - keep["error_class"].null_count()) as u64;
-                kept.write(&keep).map_err(&failed)?;
-                if let Some(erased) = erased.filter(|erased| erased.num_rows() > 0) {
-                    rows_left += erased.num_rows() as u64;
-                    left.write(&leaves_of(&erased).map_err(LifeError::arrow(self.lane))?).map_err(&failed)?;
+        for piece in self.pieces {
+            let mut restorer = self.restorer(piece)?;
+            for source in &piece.records {
+                for batch in self.open(source, RECORDS_ROWS)? {
+                    let batch =
+                        batch.and_then(|batch| stored(&batch)).map_err(LifeError::arrow(self.lane))?;
+                    let (keep, erased) = self.split(&batch)?;
+                    rows += keep.num_rows() as u64;
+                    undecodable += (keep.num_rows() - keep["error_class"].null_count()) as u64;
+                    kept.write(&keep).map_err(&failed)?;
+                    if let Some(erased) = erased.filter(|erased| erased.num_rows() > 0) {
+                        rows_left += erased.num_rows() as u64;
+                        for leaves in self.leaves(&erased, &mut restorer)? {
+                            left.write(&leaves).map_err(&failed)?;
+                        }
+                    }
                 }
             }
         }
@@ -120,6 +127,21 @@ impl Rewrite<'_> {
         let leaves = self.put_at(path, rows_left, left.into_inner().map_err(&failed)?)?;
         let leaves = leaves.map(|file| LeavesFile { file, range });
         Ok((records.into_iter().collect(), leaves))
+    }
+
+    /// What rebuilds the records of a piece that are erased.
+    fn restorer(&self, piece: &Piece) -> Result<Restorer, LifeError> {
+        let readings = piece.readings.iter().filter(|_| self.erased.is_some());
+        let readings = readings.map(|file| load(self.store, file)).collect::<Result<_, _>>()?;
+        Ok(Restorer::new(readings))
+    }
+
+    /// The leaves of records that are erased.
+    fn leaves(&self, erased: &RecordBatch, restorer: &mut Restorer) -> Result<Vec<RecordBatch>, LifeError> {
+        let mut leaves = Vec::new();
+        let restored = restorer.each(erased, &mut |whole| leaves.push(leaves_of(whole)));
+        let leaves = restored.and_then(|()| leaves.into_iter().collect());
+        leaves.map_err(LifeError::arrow(self.lane))
     }
 
     /// Merges the readings, but for those of erased records. The digest is of what the sources hold of them.

@@ -8,7 +8,8 @@ use stillwell_schema::{Entry, Gap, Offset};
 
 use super::report::{Problem, ProblemKind};
 use super::unit::{Stated, unreadable};
-use crate::reader::{RecordColumns, each_batch};
+use crate::originals::each_record_batch;
+use crate::reader::RecordColumns;
 
 /// A run of offsets that have records, and the number of records before it.
 #[derive(Clone, Copy, Debug)]
@@ -65,11 +66,17 @@ impl<'a> Spine<'a> {
         self.erased = leaves;
     }
 
-    /// Takes the next file of records.
-    pub(super) fn file(&mut self, stated: &Stated<'_>, bytes: Bytes, problems: &mut Vec<Problem>) {
+    /// Takes the next file of records, and the files of readings beside it.
+    pub(super) fn file(
+        &mut self,
+        stated: &Stated<'_>,
+        bytes: Bytes,
+        readings: Vec<Bytes>,
+        problems: &mut Vec<Problem>,
+    ) {
         self.path.clone_from(&stated.file.path);
         let mut rows = 0;
-        let read = each_batch(bytes, None, &mut |batch| {
+        let read = each_record_batch(bytes, readings, &mut |batch| {
             rows += batch.num_rows() as u64;
             self.batch(batch, problems);
         });

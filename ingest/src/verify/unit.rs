@@ -47,24 +47,28 @@ impl Unit {
         let mut spine = Spine::new(&self.entries);
         let erased = self.cover.as_ref().map(|cover| leaves::read(store, cover, deep, &mut problems));
         spine.erased(erased.transpose()?.unwrap_or_default());
-        for stated in &records {
-            if let Some(bytes) = read(stated, &mut problems)?.filter(|_| deep) {
-                spine.file(stated, bytes, &mut problems);
-            }
-        }
-        let whole = problems.is_empty();
-        // Where a file is missing or altered, all that follows from it would only repeat it.
-        if deep && whole {
-            spine.finish(&mut problems);
-        }
-        let mut counts = readings::Counts::new(&spine);
+        let mut beside = Vec::new();
         for stated in &readings {
-            if let Some(bytes) = read(stated, &mut problems)?.filter(|_| deep && whole) {
-                counts.file(stated, bytes, &mut problems);
+            beside.extend(read(stated, &mut problems)?.filter(|_| deep));
+        }
+        for stated in &records {
+            let bytes = read(stated, &mut problems)?;
+            // Where a file is missing or altered, all that follows from it would only repeat it.
+            if let Some(bytes) = bytes.filter(|_| deep && problems.is_empty()) {
+                spine.file(stated, bytes, beside.clone(), &mut problems);
             }
         }
         if deep && problems.is_empty() {
-            counts.finish(&self.entries, &mut problems);
+            spine.finish(&mut problems);
+        }
+        if deep && problems.is_empty() {
+            let mut counts = readings::Counts::new(&spine);
+            for (stated, bytes) in readings.iter().zip(beside) {
+                counts.file(stated, bytes, &mut problems);
+            }
+            if problems.is_empty() {
+                counts.finish(&self.entries, &mut problems);
+            }
         }
         self.superseded(store, &mut problems)?;
         Ok((bytes, problems.into_iter().map(|problem| self.place(problem)).collect()))

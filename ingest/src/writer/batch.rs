@@ -7,6 +7,7 @@ use stillwell_source::chunk::{RecordChunk, RecordRef};
 use stillwell_source::columns::ReadingColumns;
 use stillwell_source::decode::{DecodeError, Decoder, Stalled, TransientError, decode_chunk};
 use stillwell_source::halt::Tally;
+use stillwell_source::original::{Originals, Readings, TemplateCode};
 use stillwell_source::series::SeriesTable;
 use thiserror::Error;
 
@@ -20,6 +21,7 @@ pub struct Batch {
     pub(super) parts: Vec<Part>,
     pub(super) table: SeriesTable,
     pub(super) tree: Tree,
+    pub(super) originals: Originals,
     payload_bytes: usize,
     memory_bytes: usize,
     tally: Tally,
@@ -34,6 +36,8 @@ pub struct Part {
     pub columns: ReadingColumns,
     /// The records that have none, by number in the chunk.
     pub failures: Vec<(u32, DecodeError)>,
+    /// The template of each record whose value is not kept.
+    pub templates: Vec<Option<TemplateCode>>,
 }
 
 /// Why a chunk was not appended, or not whole.
@@ -64,6 +68,7 @@ impl Batch {
             parts: Vec::new(),
             table: SeriesTable::default(),
             tree: Tree::default(),
+            originals: Originals::default(),
             payload_bytes: 0,
             memory_bytes: 0,
             tally: Tally::default(),
@@ -89,13 +94,14 @@ impl Batch {
             }
         };
         if !chunk.range().is_empty() {
-            self.append(Part { chunk, columns: decoded.columns, failures: decoded.failures })?;
+            let (columns, failures) = (decoded.columns, decoded.failures);
+            self.append(Part { chunk, columns, failures, templates: Vec::new() })?;
         }
         stalled.map_or(Ok(()), Err)
     }
 
-    fn append(&mut self, part: Part) -> Result<(), RangeError> {
-        let Part { chunk, columns, failures } = &part;
+    fn append(&mut self, mut part: Part) -> Result<(), RangeError> {
+        let Part { chunk, failures, .. } = &part;
         self.range.append(chunk.range())?;
         for &gap in chunk.gaps() {
             append_gap(&mut self.gaps, gap);
@@ -104,8 +110,9 @@ impl Batch {
             self.tree.push(leaf(&self.lane, &record));
         }
         self.payload_bytes += chunk.payload_bytes();
-        self.memory_bytes += chunk.memory_bytes() + columns.memory_bytes() + failures_bytes(failures);
         self.tally.take(chunk, failures);
+        part.find_templates(&mut self.originals, &self.table);
+        self.memory_bytes += part.memory_bytes();
         self.parts.push(part);
         Ok(())
     }
@@ -137,7 +144,7 @@ impl Batch {
     /// Bytes of memory held by records, readings, errors and names.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
-        self.memory_bytes + self.table.memory_bytes()
+        self.memory_bytes + self.table.memory_bytes() + self.originals.memory_bytes()
     }
 
     /// How much of it could be decoded.
@@ -157,6 +164,26 @@ impl Batch {
     pub fn undecodable(&self) -> Vec<(RecordRef<'_>, &DecodeError)> {
         let failed = self.parts.iter().flat_map(|part| part.failures.iter().map(move |f| (part, f)));
         failed.map(|(part, (i, error))| (part.chunk.record(*i as usize), error)).collect()
+    }
+}
+
+impl Part {
+    /// Lets go of the values that their readings rebuild.
+    fn find_templates(&mut self, originals: &mut Originals, table: &SeriesTable) {
+        let columns = &self.columns;
+        let mut next = 0;
+        let templates = (0u32..).zip(self.chunk.records()).map(|(i, record)| {
+            let first = next;
+            next += columns.record[first..].iter().take_while(|of| **of == i).count();
+            originals.find(record.value?, Readings { columns, first, next, table })
+        });
+        self.templates = templates.collect();
+        self.chunk.drop_values(|i| self.templates[i].is_none());
+    }
+
+    fn memory_bytes(&self) -> usize {
+        let templates = self.templates.capacity() * size_of::<Option<TemplateCode>>();
+        self.chunk.memory_bytes() + self.columns.memory_bytes() + failures_bytes(&self.failures) + templates
     }
 }
 

@@ -20,13 +20,13 @@ use super::batch::Batch;
 
 /// Rows of a row group: large enough for dictionaries and statistics to pay, small enough to be a unit of
 /// parallel reading.
-const ROW_GROUP_ROWS: usize = 1 << 20;
+pub(super) const ROW_GROUP_ROWS: usize = 1 << 20;
 
 /// Bytes of a row group, before compression is known: bounds what a reader of whole records holds.
 pub(crate) const ROW_GROUP_BYTES: usize = 128 << 20;
 
 /// The fastest zstd level that is still zstd: the next ones gain a few percent at twice the time.
-const ZSTD_LEVEL: i32 = 1;
+pub(super) const ZSTD_LEVEL: i32 = 1;
 
 /// A data file in memory, whole.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,35 +1,47 @@
 //! Writes the readings of a batch as Parquet with the schema [`columns::READINGS`].
 //!
-//! Names are dictionaries; times and places are delta-packed; values go as [`values`] chooses; machine and
-//! sensor have bloom filters.
+//! Rows come sorted, so names come in runs and cost nothing by the row; times and places are delta-packed; values go
+//! as [`values`] chooses; machine and sensor have bloom filters.
 
 use std::sync::Arc;
 
-use arrow::array::{
-    ArrayRef, BooleanBufferBuilder, DictionaryArray, Float64Array, Int32Array, Int64Array, StringArray,
-    StringBuilder, TimestampMicrosecondArray, TimestampMillisecondArray, UInt32Array, new_null_array,
-};
-use arrow::buffer::NullBuffer;
-use arrow::datatypes::{DataType, SchemaRef};
-use arrow::record_batch::RecordBatch;
-use parquet::basic::Encoding;
+use arrow::array::{ArrayRef, StringBuilder};
+use bytes::Bytes;
+use parquet::arrow::arrow_writer::{ArrowColumnChunk, ArrowRowGroupWriterFactory, compute_leaves};
+use parquet::arrow::{ArrowSchemaConverter, add_encoded_arrow_schema_to_metadata};
+use parquet::column::writer::ColumnCloseResult;
 use parquet::errors::Result;
 use parquet::file::metadata::SortingColumn;
-use parquet::file::properties::{EnabledStatistics, WriterPropertiesBuilder};
+use parquet::file::properties::WriterPropertiesBuilder;
+use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
+use parquet::schema::types::SchemaDescriptor;
 use stillwell_schema::columns;
-use stillwell_source::columns::ReadingColumns;
-use stillwell_source::series::Series;
 
 use super::batch::Batch;
-use super::file::{column, constant, with_dictionaries, writer};
+use super::chunk::Zstd;
+use super::columns::{IntegerColumn, Kind, NameColumn, NameIndex, ValueColumn};
+use super::file::ROW_GROUP_ROWS;
+use super::page::Page;
 use super::sort::Row;
-use super::values::{self, ValueEncoding};
+use super::values;
 
-/// Rows gathered into Arrow arrays at once: few MB, whatever the batch holds.
-const GATHER_ROWS: usize = 1 << 15;
+/// Rows of a page by which readers prune; what is gathered of one stays in the nearest caches.
+const PAGE_ROWS: usize = 20_000;
 
-/// The columns fed as dictionaries, which saves building their text row by row.
-const NAMES: [&str; 5] = ["machine", "sensor", "kind", "unit", "topic"];
+/// A column chunk on its way into a file.
+enum Encoded {
+    Own(Bytes, ColumnCloseResult),
+    Arrow(ArrowColumnChunk),
+}
+
+impl Encoded {
+    fn append_to(self, group: &mut SerializedRowGroupWriter<'_, Vec<u8>>) -> Result<()> {
+        match self {
+            Self::Own(bytes, close) => group.append_column(&bytes, close),
+            Self::Arrow(chunk) => chunk.append_to_row_group(group),
+        }
+    }
+}
 
 /// The archive's order: machine, sensor, time, offset, index.
 pub(crate) fn order() -> Vec<SortingColumn> {
@@ -38,116 +50,123 @@ pub(crate) fn order() -> Vec<SortingColumn> {
 
 /// The Parquet file of `rows`, which are all readings of `batch` in the archive's order.
 pub(super) fn write(batch: &Batch, rows: &[Row], properties: WriterPropertiesBuilder) -> Result<Vec<u8>> {
-    let schema = with_dictionaries(&columns::READINGS, &NAMES);
-    let properties = encodings(properties, batch);
-    let mut writer = writer(&columns::READINGS, Arc::clone(&schema), properties)?;
-    let names: ArrayRef = Arc::new(StringArray::from_iter_values(batch.table.names()));
-    for rows in rows.chunks(GATHER_ROWS) {
-        writer.write(&Gather { batch, rows, names: &names }.record_batch(&schema)?)?;
+    let schema = ArrowSchemaConverter::new().convert(&columns::READINGS)?;
+    let mut properties = properties.set_sorting_columns(Some(order())).build();
+    add_encoded_arrow_schema_to_metadata(&columns::READINGS, &mut properties);
+    let mut file = SerializedFileWriter::new(Vec::new(), schema.root_schema_ptr(), Arc::new(properties))?;
+    let mut zstd = Zstd::new()?;
+    let topic = [Box::from(&*batch.lane.topic)];
+    for rows in rows.chunks(ROW_GROUP_ROWS) {
+        let mut columns = Columns::new(batch, &topic, &schema);
+        let mut page = Page::default();
+        for rows in rows.chunks(PAGE_ROWS) {
+            page.gather(&batch.parts, rows);
+            columns.push(&page, batch, &mut zstd)?;
+        }
+        let texts = texts(&file, batch, rows)?;
+        let mut group = file.next_row_group()?;
+        for column in columns.close(texts, &mut zstd)? {
+            column.append_to(&mut group)?;
+        }
+        group.close()?;
     }
-    writer.into_inner()
+    file.into_inner()
 }
 
-fn encodings(properties: WriterPropertiesBuilder, batch: &Batch) -> WriterPropertiesBuilder {
-    let mut properties = properties.set_sorting_columns(Some(order()));
-    for packed in ["time", "offset", "index", "kafka_time"].map(column) {
-        properties = properties
-            .set_column_dictionary_enabled(packed.clone(), false)
-            .set_column_encoding(packed, Encoding::DELTA_BINARY_PACKED);
-    }
-    for filtered in ["machine", "sensor"].map(column) {
-        let distinct = batch.table.names().len().max(1) as u64;
-        properties = properties
-            .set_column_bloom_filter_enabled(filtered.clone(), true)
-            .set_column_bloom_filter_max_ndv(filtered, distinct);
-    }
-    // One value in every row: nobody prunes by them, as the manifest has done so already.
-    for constant in ["topic", "partition"].map(column) {
-        properties = properties.set_column_statistics_enabled(constant, EnabledStatistics::None);
-    }
-    let dictionary = values::choose(&batch.parts) == ValueEncoding::Dictionary;
-    properties
-        .set_column_dictionary_enabled(column("value"), dictionary)
-        .set_column_encoding(column("value"), Encoding::BYTE_STREAM_SPLIT)
+/// The columns of a row group.
+struct Columns<'a> {
+    machine: NameColumn<'a>,
+    sensor: NameColumn<'a>,
+    kind: NameColumn<'a>,
+    unit: NameColumn<'a>,
+    time: IntegerColumn,
+    value: ValueColumn,
+    /// Stands for the texts where there are none.
+    no_text: NameColumn<'a>,
+    quality: IntegerColumn,
+    topic: NameColumn<'a>,
+    partition: IntegerColumn,
+    offset: IntegerColumn,
+    index: IntegerColumn,
+    kafka_time: IntegerColumn,
 }
 
-/// A run of rows on its way into arrays.
-struct Gather<'a> {
-    batch: &'a Batch,
-    rows: &'a [Row],
-    names: &'a ArrayRef,
-}
-
-impl Gather<'_> {
-    fn record_batch(&self, schema: &SchemaRef) -> Result<RecordBatch> {
-        let table = &self.batch.table;
-        let series: Vec<Series> = self.each(|c, i| table.series(c.series[i]));
-        let name = |of: fn(&Series) -> u32| self.dictionary(series.iter().map(of).collect());
-        let name_or_null =
-            |of: fn(&Series) -> Option<u32>| self.dictionary(series.iter().map(of).collect::<UInt32Array>());
-        let lane = &self.batch.lane;
-        let (offsets, kafka_times) = self.places();
-        let arrays: Vec<ArrayRef> = vec![
-            name(|s| s.machine)?,
-            name(|s| s.sensor)?,
-            name_or_null(|s| s.kind)?,
-            name_or_null(|s| s.unit)?,
-            Arc::new(TimestampMicrosecondArray::from(self.each(|c, i| c.time_us[i])).with_timezone("UTC")),
-            self.values(),
-            self.texts(),
-            Arc::new(UInt32Array::from(self.each(|c, i| c.quality[i]))),
-            constant(&lane.topic, self.rows.len())?,
-            Arc::new(Int32Array::from(vec![lane.partition; self.rows.len()])),
-            Arc::new(Int64Array::from(offsets)),
-            Arc::new(UInt32Array::from(self.each(|c, i| c.index[i]))),
-            Arc::new(TimestampMillisecondArray::from(kafka_times).with_timezone("UTC")),
-        ];
-        Ok(RecordBatch::try_new(Arc::clone(schema), arrays)?)
+impl<'a> Columns<'a> {
+    fn new(batch: &'a Batch, topic: &'a [Box<str>], schema: &SchemaDescriptor) -> Self {
+        let names = batch.table.names();
+        Self {
+            machine: NameColumn::new(schema.column(0), names),
+            sensor: NameColumn::new(schema.column(1), names),
+            kind: NameColumn::new(schema.column(2), names),
+            unit: NameColumn::new(schema.column(3), names),
+            time: IntegerColumn::new(schema.column(4), Kind::Long),
+            value: ValueColumn::new(schema.column(5), values::choose(&batch.parts)),
+            no_text: NameColumn::new(schema.column(6), &[]),
+            quality: IntegerColumn::new(schema.column(7), Kind::Unsigned),
+            topic: NameColumn::new(schema.column(8), topic),
+            partition: IntegerColumn::new(schema.column(9), Kind::Signed),
+            offset: IntegerColumn::new(schema.column(10), Kind::Long),
+            index: IntegerColumn::new(schema.column(11), Kind::Unsigned),
+            kafka_time: IntegerColumn::new(schema.column(12), Kind::Long),
+        }
     }
 
-    fn each<T>(&self, get: impl Fn(&ReadingColumns, usize) -> T) -> Vec<T> {
-        let parts = &self.batch.parts;
-        self.rows.iter().map(|row| get(&parts[row.part as usize].columns, row.row as usize)).collect()
+    fn push(&mut self, page: &Page, batch: &Batch, zstd: &mut Zstd) -> Result<()> {
+        let runs = || page.runs.iter().map(|(series, len)| (batch.table.series(*series), *len));
+        self.machine.page(runs().map(|(series, len)| (Some(series.machine), len)), zstd)?;
+        self.sensor.page(runs().map(|(series, len)| (Some(series.sensor), len)), zstd)?;
+        self.kind.page(runs().map(|(series, len)| (series.kind, len)), zstd)?;
+        self.unit.page(runs().map(|(series, len)| (series.unit, len)), zstd)?;
+        self.time.page(&page.time_us, zstd)?;
+        self.value.page(&page.value, &page.has_value, zstd)?;
+        self.no_text.page(std::iter::once((None, page.len())), zstd)?;
+        self.quality.page(&page.quality, zstd)?;
+        self.topic.page(std::iter::once((Some(0), page.len())), zstd)?;
+        self.partition.page(&vec![i64::from(batch.lane.partition); page.len()], zstd)?;
+        self.offset.page(&page.offset, zstd)?;
+        self.index.page(&page.index, zstd)?;
+        self.kafka_time.page(&page.kafka_time_ms, zstd)
     }
 
-    /// Offset and Kafka timestamp (ms) of each row's record.
-    fn places(&self) -> (Vec<i64>, Vec<i64>) {
-        let place = |row: &Row| {
-            let part = &self.batch.parts[row.part as usize];
-            let record = part.chunk.record(part.columns.record[row.row as usize] as usize);
-            (record.offset.0, record.timestamp_ms)
+    /// All columns in their order. One value in every row has no statistics: nobody prunes by it, as the manifest has
+    /// done so already.
+    fn close(self, texts: Option<Encoded>, zstd: &mut Zstd) -> Result<Vec<Encoded>> {
+        let own = |column: Result<(Bytes, ColumnCloseResult)>| {
+            column.map(|(bytes, close)| Encoded::Own(bytes, close))
         };
-        self.rows.iter().map(place).unzip()
-    }
-
-    fn dictionary(&self, keys: UInt32Array) -> Result<ArrayRef> {
-        Ok(Arc::new(DictionaryArray::try_new(keys, Arc::clone(self.names))?))
-    }
-
-    fn values(&self) -> ArrayRef {
-        let mut present = BooleanBufferBuilder::new(self.rows.len());
-        for row in self.rows {
-            present.append(self.batch.parts[row.part as usize].columns.has_value[row.row as usize]);
-        }
-        let values = self.each(|c, i| c.value[i]);
-        let nulls = NullBuffer::new(present.finish());
-        Arc::new(Float64Array::new(values.into(), Some(nulls).filter(|nulls| nulls.null_count() > 0)))
-    }
-
-    fn texts(&self) -> ArrayRef {
-        if self.batch.parts.iter().all(|part| part.columns.text.is_empty()) {
-            return new_null_array(&DataType::Utf8, self.rows.len());
-        }
-        let mut texts = StringBuilder::new();
-        for row in self.rows {
-            texts.append_option(text(&self.batch.parts[row.part as usize].columns, row.row));
-        }
-        Arc::new(texts.finish())
+        Ok(vec![
+            own(self.machine.close(NameIndex::SortedBloom, zstd))?,
+            own(self.sensor.close(NameIndex::Bloom, zstd))?,
+            own(self.kind.close(NameIndex::Pages, zstd))?,
+            own(self.unit.close(NameIndex::Pages, zstd))?,
+            own(self.time.close(true))?,
+            own(self.value.close(zstd))?,
+            texts.map_or_else(|| own(self.no_text.close(NameIndex::Pages, zstd)), Ok)?,
+            own(self.quality.close(true))?,
+            own(self.topic.close(NameIndex::None, zstd))?,
+            own(self.partition.close(false))?,
+            own(self.offset.close(true))?,
+            own(self.index.close(true))?,
+            own(self.kafka_time.close(true))?,
+        ])
     }
 }
 
-fn text(columns: &ReadingColumns, row: u32) -> Option<&str> {
-    let at = columns.text.binary_search_by_key(&row, |cell| cell.row).ok()?;
-    let cell = columns.text[at];
-    Some(&columns.text_bytes[cell.start as usize..cell.end as usize])
+/// The column of string states, where any reading of the batch has one.
+fn texts(file: &SerializedFileWriter<Vec<u8>>, batch: &Batch, rows: &[Row]) -> Result<Option<Encoded>> {
+    if batch.parts.iter().all(|part| part.columns.text.is_empty()) {
+        return Ok(None);
+    }
+    let mut texts = StringBuilder::new();
+    for row in rows {
+        texts.append_option(batch.parts[row.part as usize].columns.text_of(row.row as usize));
+    }
+    let texts: ArrayRef = Arc::new(texts.finish());
+    let at = columns::READINGS.index_of("text")?;
+    let factory = ArrowRowGroupWriterFactory::new(file, Arc::clone(&columns::READINGS));
+    let mut writer = factory.create_column_writers(0)?.swap_remove(at);
+    for leaf in compute_leaves(columns::READINGS.field(at), &texts)? {
+        writer.write(&leaf)?;
+    }
+    Ok(Some(Encoded::Arrow(writer.close()?)))
 }

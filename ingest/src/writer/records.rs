@@ -1,11 +1,11 @@
-//! Writes the records of a batch as Parquet with the schema [`columns::RECORDS`]: every record whole, also
-//! those that could not be decoded.
+//! Writes the records of a batch as Parquet with the schema [`columns::STORED_RECORDS`]: every record whole, also
+//! those that could not be decoded; what its readings rebuild by its template.
 
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BinaryBuilder, Int32Array, Int64Array, ListArray, StringBuilder, StructArray,
-    TimestampMillisecondArray, UInt32Array,
+    ArrayRef, BinaryBuilder, DictionaryArray, Int32Array, Int64Array, ListArray, StringArray, StringBuilder,
+    StructArray, TimestampMillisecondArray, UInt32Array,
 };
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Field, SchemaRef};
@@ -15,6 +15,7 @@ use parquet::errors::Result;
 use parquet::file::properties::{EnabledStatistics, WriterPropertiesBuilder};
 use stillwell_schema::columns;
 use stillwell_source::chunk::RecordChunk;
+use stillwell_source::original::Originals;
 
 use super::batch::{Batch, Part};
 use super::file::{column, constant, with_dictionaries, writer};
@@ -24,11 +25,11 @@ const VALUE_PAGE_BYTES: usize = 4 << 20;
 
 /// The Parquet file of all records of `batch`, and the number of them.
 pub(super) fn write(batch: &Batch, properties: WriterPropertiesBuilder) -> Result<(Vec<u8>, u64)> {
-    let schema = with_dictionaries(&columns::RECORDS, &["topic"]);
-    let mut writer = writer(&columns::RECORDS, Arc::clone(&schema), encodings(properties))?;
+    let schema = with_dictionaries(&columns::STORED_RECORDS, &["topic", "template"]);
+    let mut writer = writer(&columns::STORED_RECORDS, Arc::clone(&schema), encodings(properties))?;
     let mut rows = 0;
     for part in batch.parts.iter().filter(|part| !part.chunk.is_empty()) {
-        writer.write(&record_batch(part, &schema)?)?;
+        writer.write(&record_batch(part, &batch.originals, &schema)?)?;
         rows += part.chunk.len() as u64;
     }
     Ok((writer.into_inner()?, rows))
@@ -48,7 +49,7 @@ pub(crate) fn encodings(mut properties: WriterPropertiesBuilder) -> WriterProper
         .set_column_data_page_size_limit(column("value"), VALUE_PAGE_BYTES)
 }
 
-fn record_batch(part: &Part, schema: &SchemaRef) -> Result<RecordBatch> {
+fn record_batch(part: &Part, originals: &Originals, schema: &SchemaRef) -> Result<RecordBatch> {
     let chunk = &part.chunk;
     let lane = chunk.lane();
     let mut keys = BinaryBuilder::new();
@@ -71,6 +72,7 @@ fn record_batch(part: &Part, schema: &SchemaRef) -> Result<RecordBatch> {
         readings(part),
         classes,
         errors,
+        templates(part, originals)?,
     ];
     Ok(RecordBatch::try_new(Arc::clone(schema), arrays)?)
 }
@@ -102,6 +104,14 @@ fn readings(part: &Part) -> ArrayRef {
         counts[record as usize] += 1;
     }
     Arc::new(UInt32Array::from(counts))
+}
+
+/// The templates by their codes; one that no record of the part has stands for nothing.
+fn templates(part: &Part, originals: &Originals) -> Result<ArrayRef> {
+    let most = part.templates.iter().flatten().max().map_or(0, |code| code + 1);
+    let texts = StringArray::from_iter_values((0..most).map(|code| originals.text(code)));
+    let codes: UInt32Array = part.templates.iter().map(|code| code.map(u32::from)).collect();
+    Ok(Arc::new(DictionaryArray::try_new(codes, Arc::new(texts))?))
 }
 
 /// The columns `error_class` and `error`.

@@ -1,6 +1,6 @@
 //! A template with the names of a series in it, which writes readings.
 
-use super::number::{float, integer};
+use super::number::{Text, float, integer};
 use super::{Measure, Slot, Template, time};
 
 /// The names of a series.
@@ -54,7 +54,20 @@ impl Sink for Same<'_> {
     fn put(&mut self, bytes: &[u8]) -> bool {
         let Some((next, rest)) = self.0.split_at_checked(bytes.len()) else { return false };
         self.0 = rest;
-        next == bytes
+        equal(next, bytes)
+    }
+}
+
+/// Whether both are the same, of one length. In words, the last of which may overlap: they are short.
+#[inline(always)]
+fn equal(a: &[u8], b: &[u8]) -> bool {
+    if let (Some(a_end), Some(b_end)) = (a.last_chunk::<16>(), b.last_chunk::<16>()) {
+        let mut chunks = a.as_chunks::<16>().0.iter().zip(b.as_chunks::<16>().0);
+        chunks.all(|(a, b)| a == b) && a_end == b_end
+    } else if let (Some(a_end), Some(b_end)) = (a.last_chunk::<8>(), b.last_chunk::<8>()) {
+        a_end == b_end && a.first_chunk::<8>() == b.first_chunk()
+    } else {
+        a.iter().zip(b).all(|(a, b)| a == b)
     }
 }
 
@@ -62,6 +75,10 @@ impl Sink for Same<'_> {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Memo {
     decimals: u8,
+    number: Text,
+    /// The epoch written last.
+    epoch: Text,
+    epoch_of: Option<(i64, u8)>,
 }
 
 /// A template's reading with names in it.
@@ -120,13 +137,30 @@ impl Filled {
 
 #[inline(always)]
 fn put(measure: Measure, measured: &Measured<'_>, memo: &mut Memo, sink: &mut impl Sink) -> bool {
-    let text = match (measure, measured.value) {
-        (Measure::Value(style), Some(value)) => float(value, style, &mut memo.decimals),
-        (Measure::Value(_), None) => return sink.put(b"null"),
-        (Measure::Epoch(digits), _) => time::epoch(measured.time_us, digits),
-        (Measure::Moment(digits), _) => time::moment(measured.time_us, digits),
-        (Measure::Quality, _) => Some(integer(i64::from(measured.quality))),
-        (Measure::Text, _) => return measured.text.is_some_and(|text| sink.put(text.as_bytes())),
-    };
-    text.is_some_and(|text| sink.put(text.bytes()))
+    let number = &mut memo.number;
+    match (measure, measured.value) {
+        (Measure::Value(style), Some(value)) => {
+            float(value, style, &mut memo.decimals, number) && sink.put(number.bytes())
+        }
+        (Measure::Value(_), None) => sink.put(b"null"),
+        (Measure::Epoch(digits), _) => {
+            let of = Some((measured.time_us, digits));
+            if memo.epoch_of != of {
+                memo.epoch_of = None;
+                if time::epoch(measured.time_us, digits, &mut memo.epoch).is_none() {
+                    return false;
+                }
+                memo.epoch_of = of;
+            }
+            sink.put(memo.epoch.bytes())
+        }
+        (Measure::Moment(digits), _) => {
+            time::moment(measured.time_us, digits, number).is_some() && sink.put(number.bytes())
+        }
+        (Measure::Quality, _) => {
+            integer(i64::from(measured.quality), number);
+            sink.put(number.bytes())
+        }
+        (Measure::Text, _) => measured.text.is_some_and(|text| sink.put(text.as_bytes())),
+    }
 }

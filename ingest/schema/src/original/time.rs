@@ -10,19 +10,21 @@ const DAY_S: i64 = 86_400;
 
 /// An integer epoch in seconds by ten to the `digits`; none where the time does not fit.
 #[inline(always)]
-pub(super) fn epoch(time_us: i64, digits: u8) -> Option<Text> {
+pub(super) fn epoch(time_us: i64, digits: u8, text: &mut Text) -> Option<()> {
     let epoch = match digits {
+        3 => exactly(time_us, 1_000)?,
         6 => time_us,
         9 => time_us.checked_mul(1_000)?,
-        _ => exactly(time_us, TENS[6usize.checked_sub(usize::from(digits))?])?,
+        _ => exactly(time_us, 1_000_000)?,
     };
-    Some(integer(epoch))
+    integer(epoch, text);
+    Some(())
 }
 
 /// `2026-11-25T06:07:59.123` with so many digits of the fraction; none where the time has more of them, or a year
 /// that is not of four digits.
 #[inline(never)]
-pub(super) fn moment(time_us: i64, digits: u8) -> Option<Text> {
+pub(super) fn moment(time_us: i64, digits: u8, text: &mut Text) -> Option<()> {
     let (seconds, micros) = (time_us.div_euclid(1_000_000), time_us.rem_euclid(1_000_000));
     let digits = usize::from(digits);
     let fraction = match digits.checked_sub(6) {
@@ -34,7 +36,7 @@ pub(super) fn moment(time_us: i64, digits: u8) -> Option<Text> {
         return None;
     }
     let second = seconds.rem_euclid(DAY_S);
-    let mut text = Text::new();
+    text.clear();
     if digits > 0 {
         text.digits_before(fraction.unsigned_abs(), digits);
         text.before(b'.');
@@ -46,7 +48,7 @@ pub(super) fn moment(time_us: i64, digits: u8) -> Option<Text> {
         text.before(mark);
     }
     text.digits_before(year.unsigned_abs(), 4);
-    Some(text)
+    Some(())
 }
 
 fn exactly(number: i64, divisor: i64) -> Option<i64> {

@@ -21,6 +21,7 @@ use cursor::{Cursor, error};
 pub use foreign::ForeignJson;
 use names::Names;
 use object::Fields;
+pub use original::templates;
 use rows::{Row, Rows, Sink};
 
 mod batch;
@@ -30,6 +31,7 @@ mod foreign;
 mod names;
 mod number;
 mod object;
+mod original;
 mod rows;
 mod template;
 pub(super) mod time;

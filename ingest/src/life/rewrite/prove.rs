@@ -1,6 +1,6 @@
 //! Proves files read back from the store: each entry's root, each reading.
 
-use arrow::array::AsArray;
+use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::Int64Type;
 use stillwell_schema::ledger::Cover;
 use stillwell_schema::manifest::FileRef;
@@ -10,8 +10,9 @@ use stillwell_schema::{Head, SignedEntry};
 use super::chunks::Seen;
 use super::digest::Digest;
 use super::merge::Rows;
-use super::{LifeError, RECORDS_ROWS, Rewrite};
+use super::{LifeError, RECORDS_ROWS, Rewrite, load};
 use crate::manifest::{Chain, ManifestError, read_entry};
+use crate::originals::Restorer;
 use crate::reader::RecordColumns;
 
 /// Rows of readings decoded at once.
@@ -29,19 +30,32 @@ pub(super) fn records(rewrite: &Rewrite<'_>, cover: &Cover) -> Result<(), LifeEr
         least.map_or(Ok(None), Leaves::take)
     };
     let mut waiting = erased()?;
+    let readings = cover.readings.iter().map(|file| load(rewrite.store, &file.file));
+    let mut restorer = Restorer::new(readings.collect::<Result<_, _>>()?);
+    let mut pushed = Ok(());
+    let mut push = |batch: &RecordBatch| -> Result<(), LifeError> {
+        let columns = RecordColumns::of(batch);
+        for row in 0..batch.num_rows() {
+            while let Some((offset, leaf)) = waiting.filter(|(offset, _)| *offset < columns.offset[row]) {
+                roots.push(offset, leaf)?;
+                waiting = erased()?;
+            }
+            roots.push(columns.offset[row], columns.leaf(row))?;
+        }
+        Ok(())
+    };
     for file in &cover.records {
         for batch in rewrite.open(&file.file, RECORDS_ROWS)? {
             let batch = batch.map_err(LifeError::arrow(rewrite.lane))?;
-            let columns = RecordColumns::of(&batch);
-            for row in 0..batch.num_rows() {
-                while let Some((offset, leaf)) = waiting.filter(|(offset, _)| *offset < columns.offset[row]) {
-                    roots.push(offset, leaf)?;
-                    waiting = erased()?;
+            let whole = restorer.each(&batch, &mut |batch| {
+                if pushed.is_ok() {
+                    pushed = push(batch);
                 }
-                roots.push(columns.offset[row], columns.leaf(row))?;
-            }
+            });
+            whole.map_err(LifeError::arrow(rewrite.lane))?;
         }
     }
+    pushed?;
     while let Some((offset, leaf)) = waiting {
         roots.push(offset, leaf)?;
         waiting = erased()?;
