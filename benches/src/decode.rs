@@ -1,30 +1,41 @@
-//! JSON to columns on one core, beside serde_json into structs.
+//! Bytes to columns on one core, for each wire format; JSON beside what others make of the same bytes.
 
-use std::borrow::Cow;
 use std::hint::black_box;
 use std::time::Instant;
 
-use anyhow::bail;
+use anyhow::{bail, ensure};
 use clap::Args;
-use serde::Deserialize;
-use serde_json::{Value, json};
-use stillwell_schema::{Offset, TopicPartition};
+use serde_json::{Map, Value, json};
 use stillwell_source::chunk::RecordChunk;
 use stillwell_source::decode::{decode_chunk, decoder_for};
 use stillwell_source::series::SeriesTable;
 use stillwell_source::settings::TopicSettings;
 
 use crate::result::{self, ResultArgs, rounded};
-use crate::shape::Shape;
+use peers::PEERS;
+use wire::Wire;
+
+mod binary;
+mod peers;
+mod wire;
 
 const CHUNK_BYTES: usize = 8 << 20;
 
+const EXAMPLES: &str = "\
+Examples:
+  stillwell-bench decode                                     every format, 1,000 readings a record and one
+  stillwell-bench decode --formats json --rounds 50          JSON alone, beside serde_json, sonic-rs and others";
+
 /// How much is decoded.
 #[derive(Args, Clone, Debug)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct DecodeArgs {
+    /// Formats
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = Wire::ALL)]
+    formats: Vec<Wire>,
     /// Readings per record
-    #[arg(long, default_value_t = 1000)]
-    per_record: u64,
+    #[arg(long, value_delimiter = ',', default_values_t = [1000_u64, 1])]
+    per_record: Vec<u64>,
     /// Rounds over a chunk of 8 MiB; the median is kept
     #[arg(long, default_value_t = 15)]
     rounds: usize,
@@ -32,81 +43,59 @@ pub(crate) struct DecodeArgs {
     result: ResultArgs,
 }
 
-#[derive(Deserialize)]
-#[allow(dead_code, reason = "a reader would use them")]
-struct Reading<'a> {
-    #[serde(borrow)]
-    machine: Cow<'a, str>,
-    #[serde(borrow)]
-    sensor: Cow<'a, str>,
-    #[serde(borrow)]
-    kind: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    unit: Option<Cow<'a, str>>,
-    time: i64,
-    value: Option<f64>,
-}
-
 /// Measures and keeps the result.
 pub(crate) fn run(args: &DecodeArgs) -> anyhow::Result<()> {
-    let chunk = chunk(args.per_record);
-    let readings = chunk.len() as u64 * args.per_record;
+    let mut rows = Vec::new();
+    for &wire in &args.formats {
+        for &per_record in &args.per_record {
+            rows.push(measured(wire, per_record, args.rounds)?);
+        }
+    }
+    result::keep("decode", &args.result, json!({"rows": rows}))
+}
+
+/// One format with one size of record.
+fn measured(wire: Wire, per_record: u64, rounds: usize) -> anyhow::Result<Value> {
+    let topic = wire.topic(per_record);
+    let (chunk, readings) = wire.chunk(per_record, CHUNK_BYTES)?;
     let bytes: usize = chunk.records().filter_map(|record| record.value).map(<[u8]>::len).sum();
-    let ours = median(args.rounds, || ours(&chunk, readings))?;
-    let structs = median(args.rounds, || structs(&chunk, args.per_record > 1, readings))?;
     let speed = |seconds: f64| {
         json!({
             "gb_per_s": rounded(bytes as f64 / seconds / 1e9),
             "million_readings_per_s": rounded(readings as f64 / seconds / 1e6),
         })
     };
-    let result: Value = json!({
-        "per_record": args.per_record,
-        "bytes": bytes,
+    let ours = median(rounds, || ours(&topic, &chunk, readings))?;
+    let mut result = json!({
+        "format": wire,
+        "per_record": per_record,
+        "bytes_per_reading": rounded(bytes as f64 / readings as f64),
         "readings": readings,
         "stillwell": speed(ours),
-        "serde_json_structs": speed(structs),
-        "ratio": rounded(structs / ours),
     });
-    result::keep("decode", &args.result, result)
-}
-
-fn chunk(per_record: u64) -> RecordChunk {
-    let mut chunk = RecordChunk::new(TopicPartition::new("bench", 0), Offset(0));
-    let mut shape = Shape::new(per_record, 1_795_000_000_000, 1000);
-    let mut value = Vec::new();
-    let mut offset = 0;
-    while chunk.payload_bytes() < CHUNK_BYTES {
-        let key = shape.key();
-        shape.value(&mut value);
-        chunk.push(Offset(offset), 0, Some(key.as_bytes()), Some(&value), []);
-        offset += 1;
+    if wire == Wire::Json {
+        let mut peers = Map::new();
+        for (name, peer) in PEERS {
+            let theirs = median(rounds, || {
+                let seen = peer(&chunk, per_record > 1)?;
+                ensure!(seen == readings, "{name} parsed {seen} of {readings} readings");
+                Ok(())
+            })?;
+            let mut compared = speed(theirs);
+            compared["stillwell_is_faster_by"] = json!(rounded(theirs / ours));
+            peers.insert(name.to_owned(), compared);
+        }
+        result["peers"] = Value::Object(peers);
     }
-    chunk
+    Ok(result)
 }
 
-fn ours(chunk: &RecordChunk, readings: u64) -> anyhow::Result<()> {
-    let mut decoder = decoder_for(&TopicSettings::new("bench"));
+fn ours(topic: &TopicSettings, chunk: &RecordChunk, readings: u64) -> anyhow::Result<()> {
+    let mut decoder = decoder_for(topic);
     let mut table = SeriesTable::default();
     let decoded = black_box(decode_chunk(&mut *decoder, chunk, &mut table)?);
     if decoded.columns.len() as u64 != readings || !decoded.failures.is_empty() {
         bail!("decoded {} of {readings} readings: {:?}", decoded.columns.len(), decoded.failures.first());
-    }
-    Ok(())
-}
-
-fn structs(chunk: &RecordChunk, arrays: bool, readings: u64) -> anyhow::Result<()> {
-    let mut seen = 0;
-    for value in chunk.records().filter_map(|record| record.value) {
-        if arrays {
-            seen += black_box(serde_json::from_slice::<Vec<Reading<'_>>>(value)?).len() as u64;
-        } else {
-            black_box(serde_json::from_slice::<Reading<'_>>(value)?);
-            seen += 1;
-        }
-    }
-    if seen != readings {
-        bail!("parsed {seen} of {readings} readings");
     }
     Ok(())
 }
