@@ -38,6 +38,17 @@ pub(crate) fn cost(pid: u32) -> anyhow::Result<Cost> {
     })
 }
 
+/// User and system time of this process so far, of all its threads, seconds.
+pub(crate) fn own_cpu_s() -> f64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    #[allow(unsafe_code, reason = "the standard library does not tell CPU time")]
+    // SAFETY: clock_gettime writes into the one timespec that it is given.
+    unsafe {
+        libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &raw mut time);
+    }
+    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
+}
+
 /// Starts the peak resident set of process `pid` anew (proc(5), `clear_refs`).
 pub(crate) fn reset_peak(pid: u32) -> anyhow::Result<()> {
     fs::write(format!("/proc/{pid}/clear_refs"), "5").context("cannot reset the peak memory")
@@ -95,6 +106,7 @@ mod tests {
     fn this_process_has_a_cost_and_a_parent() {
         let own = cost(std::process::id()).unwrap();
         assert!(own.peak_rss_mib > 1.0 && own.cpu_s >= 0.0);
+        assert!(own_cpu_s() > 0.0);
         assert!(parents().iter().any(|(pid, _)| *pid == std::process::id()));
     }
 }
