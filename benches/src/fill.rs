@@ -2,9 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use clap::Args;
-use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication, TopicResult};
+use rdkafka::client::DefaultClientContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
@@ -18,7 +19,7 @@ const MOMENT_MS: u64 = 1000;
 /// Moments that commission a machine: its model is trained on 400 rows and in force 30 later.
 const COMMISSIONING_MOMENTS: u64 = 460;
 const COMMISSIONING_PER_RECORD: u64 = 1000;
-const FORGET_WITHIN: Duration = Duration::from_secs(30);
+const ADMIN_WITHIN: Duration = Duration::from_secs(30);
 
 /// How much, and where to.
 #[derive(Args, Clone, Debug)]
@@ -116,14 +117,37 @@ fn send(producer: &BaseProducer, mut record: BaseRecord<'_, String, Vec<u8>>) ->
     }
 }
 
+/// Makes a topic.
+pub(crate) fn create(brokers: &str, topic: &str, partitions: i32) -> anyhow::Result<()> {
+    let (admin, options) = admin(brokers)?;
+    let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
+    done(futures::executor::block_on(admin.create_topics([&new], &options))?)
+}
+
+/// Deletes a topic with all its records.
+pub(crate) fn delete(brokers: &str, topic: &str) -> anyhow::Result<()> {
+    let (admin, options) = admin(brokers)?;
+    done(futures::executor::block_on(admin.delete_topics(&[topic], &options))?)
+}
+
+fn done(results: Vec<TopicResult>) -> anyhow::Result<()> {
+    for result in results {
+        result.map_err(|(topic, error)| anyhow!("topic {topic}: {error}"))?;
+    }
+    Ok(())
+}
+
+fn admin(brokers: &str) -> anyhow::Result<(AdminClient<DefaultClientContext>, AdminOptions)> {
+    Ok((client(brokers).create()?, AdminOptions::new().operation_timeout(Some(ADMIN_WITHIN))))
+}
+
 /// Deletes what `topic` holds below `ends`, so that whoever reads it from its beginning reads the load alone.
 pub(crate) fn forget(brokers: &str, topic: &str, ends: &[i64]) -> anyhow::Result<()> {
     let mut list = TopicPartitionList::new();
     for (partition, &end) in (0..).zip(ends) {
         list.add_partition_offset(topic, partition, Offset::Offset(end))?;
     }
-    let admin: AdminClient<_> = client(brokers).create()?;
-    let options = AdminOptions::new().operation_timeout(Some(FORGET_WITHIN));
+    let (admin, options) = admin(brokers)?;
     let deleted = futures::executor::block_on(admin.delete_records(&list, &options));
     for partition in deleted.context("cannot delete the commissioning records")?.elements() {
         partition.error().with_context(|| format!("partition {}", partition.partition()))?;

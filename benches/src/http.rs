@@ -1,4 +1,4 @@
-//! Just enough HTTP to ask ClickHouse and the SQL endpoint: one POST per connection.
+//! Just enough HTTP to ask ClickHouse, the SQL endpoint and a process for its metrics: one request per connection.
 //!
 //! HTTP/1.0, because its answers end with the connection and are never chunked.
 
@@ -15,6 +15,16 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 /// Posts `body` to `url` (`http://[user:password@]host:port`, the scheme optional) and returns the answer's
 /// body.
 pub(crate) fn post(url: &str, path: &str, content_type: &str, body: &str) -> anyhow::Result<String> {
+    let headers = format!("Content-Type: {content_type}\r\nContent-Length: {}\r\n", body.len());
+    ask(url, &format!("POST {path}"), &headers, body)
+}
+
+/// Gets `path` of `url`; the answer's body.
+pub(crate) fn get(url: &str, path: &str) -> anyhow::Result<String> {
+    ask(url, &format!("GET {path}"), "", "")
+}
+
+fn ask(url: &str, what: &str, headers: &str, body: &str) -> anyhow::Result<String> {
     let rest = url.strip_prefix("http://").unwrap_or(url).trim_end_matches('/');
     let (credentials, host) = rest.rsplit_once('@').map_or((None, rest), |(user, host)| (Some(user), host));
     let authorization = credentials
@@ -23,9 +33,7 @@ pub(crate) fn post(url: &str, path: &str, content_type: &str, body: &str) -> any
     let mut stream = TcpStream::connect(host).with_context(|| format!("cannot connect to {host}"))?;
     stream.set_read_timeout(Some(TIMEOUT))?;
     let head = format!(
-        "POST {path} HTTP/1.0\r\nHost: {host}\r\nContent-Type: {content_type}\r\nAccept: application/json\r\n\
-         {authorization}Content-Length: {}\r\n\r\n",
-        body.len()
+        "{what} HTTP/1.0\r\nHost: {host}\r\nAccept: application/json\r\n{authorization}{headers}\r\n"
     );
     stream.write_all(head.as_bytes())?;
     stream.write_all(body.as_bytes())?;

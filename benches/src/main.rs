@@ -2,13 +2,16 @@
 //!
 //! Reading order: [`shape`] makes the load that all measures share, and [`fill`] puts it into Kafka;
 //! [`stack`] finds or starts the engines; [`watch`] reads how far the stages are and [`process`] what they
-//! cost; [`stages`] (Kafka to archive, to views, both), [`latency`] and [`decode`] are the measures;
-//! [`peers`] runs what a user would do without us on the same topic; [`result`] keeps what came out.
+//! cost; [`stages`] (Kafka to archive, to views, both), [`write_side`], [`latency`], [`decode`] and [`files`] are the
+//! measures; [`peers`] runs what a user would do without us on the same topic and [`consume`] what Kafka itself gives;
+//! [`result`] keeps what came out.
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 
+mod consume;
 mod decode;
+mod files;
 mod fill;
 mod http;
 mod latency;
@@ -19,6 +22,7 @@ mod shape;
 mod stack;
 mod stages;
 mod watch;
+mod write_side;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -38,7 +42,9 @@ Examples (after `cargo build --release -p stillwell -p stillwell-benches`):
   stillwell-bench both --one-process --peers             the same in one process, beside the yardsticks
   stillwell-bench archive --readings 2000000 --per-record 1
   stillwell-bench latency --rate 20000 --seconds 60
-  stillwell-bench decode";
+  stillwell-bench write-side --peers                     Kafka to archive by partitions and by readings a record
+  stillwell-bench decode                                 each wire format on one core
+  stillwell-bench files                                  a commit's files beside bare arrow-rs";
 
 #[derive(Subcommand)]
 enum Measure {
@@ -52,8 +58,12 @@ enum Measure {
     Both(stages::StageArgs),
     /// From produced to visible and to durable, at a given rate
     Latency(latency::LatencyArgs),
-    /// JSON to columns on one core, beside serde_json
+    /// Kafka to archive, by partitions and by readings a record
+    WriteSide(Box<write_side::WriteSideArgs>),
+    /// Bytes to columns on one core, for each wire format; JSON beside serde_json, sonic-rs, simd-json and arrow-json
     Decode(decode::DecodeArgs),
+    /// The files of a commit beside bare arrow-rs on the same rows
+    Files(files::FilesArgs),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -63,7 +73,9 @@ fn main() -> anyhow::Result<()> {
         Measure::Views(args) => stages::run("views", &[stages::AGGREGATE], &args),
         Measure::Both(args) => stages::run("both", &[stages::INGEST, stages::AGGREGATE], &args),
         Measure::Latency(args) => latency::run(&args),
+        Measure::WriteSide(args) => write_side::run(&args),
         Measure::Decode(args) => decode::run(&args),
+        Measure::Files(args) => files::run(&args),
     }
     .context("the benchmark did not finish")
 }

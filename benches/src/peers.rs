@@ -45,8 +45,15 @@ pub(crate) fn run(
     }))
 }
 
-/// The script prints one line of JSON: seconds, CPU seconds, peak memory, readings.
-fn script(args: &PeerArgs, stack: &Stack, topic: &str, filled: &Filled, ours: f64) -> anyhow::Result<Value> {
+/// The script prints one line of JSON: seconds, CPU seconds, peak memory, readings. Its own seconds run from its first
+/// record to its last commit.
+pub(crate) fn script(
+    args: &PeerArgs,
+    stack: &Stack,
+    topic: &str,
+    filled: &Filled,
+    ours: f64,
+) -> anyhow::Result<Value> {
     let out = tempfile::tempdir_in(stack.archive().parent().context("the archive has a parent")?)?;
     let started = Instant::now();
     let output = Command::new(&args.python)

@@ -1,5 +1,6 @@
 //! The engines under test: those of a running stack, or a `stillwell up` of our own.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -113,8 +114,19 @@ impl Stack {
 
     /// Starts one stage as a process of its own.
     pub(crate) fn stage(&self, name: &str) -> anyhow::Result<Running> {
+        self.start_stage(name, &[])
+    }
+
+    /// Starts one stage as a process of its own, set up by the text of a config.
+    pub(crate) fn stage_by(&self, name: &str, config: &str) -> anyhow::Result<Running> {
+        let file = self.data.join(format!("../{name}.toml"));
+        fs::write(&file, config).with_context(|| format!("cannot write {}", file.display()))?;
+        self.start_stage(name, &[OsStr::new("--config"), file.as_os_str()])
+    }
+
+    fn start_stage(&self, name: &str, more: &[&OsStr]) -> anyhow::Result<Running> {
         let mut command = Command::new(&self.binary);
-        command.arg(name).arg("--data").arg(&self.data);
+        command.arg(name).arg("--data").arg(&self.data).args(more);
         Running::start(command, name, &self.data.join(format!("../{name}.log")))
     }
 
@@ -234,6 +246,7 @@ fn endpoints(data: &Path) -> anyhow::Result<Endpoints> {
     serde_json::from_slice(&text).with_context(|| format!("{} is not what `up` writes", path.display()))
 }
 
-fn free_address() -> anyhow::Result<String> {
+/// An address on loopback that nobody listens on.
+pub(crate) fn free_address() -> anyhow::Result<String> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string())
 }

@@ -23,7 +23,7 @@ use crate::watch::{Archived, Manifest, Scored, Views, reached};
 
 const POLL_EVERY: Duration = Duration::from_millis(100);
 /// Without progress for this long, a stage is stuck.
-const STUCK_AFTER: Duration = Duration::from_secs(120);
+pub(crate) const STUCK_AFTER: Duration = Duration::from_secs(120);
 
 /// The write side.
 pub(crate) const INGEST: &str = "ingest";
@@ -236,7 +236,6 @@ impl Marks {
         times: &Times,
         filled: &Filled,
     ) -> anyhow::Result<()> {
-        let per_reading = |bytes: u64| rounded(bytes as f64 / filled.readings as f64);
         if self.archive {
             let archived = self.manifest.archived.since(self.archived_before);
             if archived.readings != filled.readings {
@@ -244,11 +243,7 @@ impl Marks {
             }
             let mut archive = times.durable.describe(filled);
             archive["commits"] = json!(archived.commits);
-            archive["bytes_per_reading"] = json!({
-                "readings": per_reading(archived.readings_bytes),
-                "records": per_reading(archived.records_bytes),
-                "manifest": per_reading(archived.manifest_bytes),
-            });
+            archive["bytes_per_reading"] = archived.bytes_per_reading(filled.readings);
             result.insert("archive".into(), archive);
         }
         if self.visible {
@@ -257,7 +252,7 @@ impl Marks {
                 bail!("the views hold {readings} of {} readings", filled.readings);
             }
             let mut views = times.visible.describe(filled);
-            views["bytes_per_reading"] = json!(per_reading(self.views.bytes()?));
+            views["bytes_per_reading"] = json!(rounded(self.views.bytes()? as f64 / filled.readings as f64));
             let scored = self.views.scored()?;
             let rows = scored.rows - self.scored_before.rows;
             if rows == 0 {
@@ -310,7 +305,7 @@ fn engines(stack: &Stack, before: &[(&'static str, u32, Cost)], filled: &Filled)
 }
 
 /// A cost as results have it.
-fn cost(cost: Cost, filled: &Filled) -> Value {
+pub(crate) fn cost(cost: Cost, filled: &Filled) -> Value {
     json!({
         "cpu_s_per_million": rounded(cost.cpu_s / (filled.readings as f64 / 1e6)),
         "peak_rss_mib": cost.peak_rss_mib.round(),

@@ -5,9 +5,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use serde_json::{Value, json};
 use stillwell_schema::{Head, SignedEntry, TopicPartition, paths};
 
 use crate::http;
+use crate::result::rounded;
 
 /// The database of the views.
 const DATABASE: &str = "stillwell";
@@ -84,6 +86,16 @@ impl Archived {
             self.records += file.rows;
             self.records_bytes += file.bytes;
         }
+    }
+
+    /// Bytes in the archive for each of `readings`, by kind.
+    pub(crate) fn bytes_per_reading(self, readings: u64) -> Value {
+        let per_reading = |bytes: u64| rounded(bytes as f64 / readings as f64);
+        json!({
+            "readings": per_reading(self.readings_bytes),
+            "records": per_reading(self.records_bytes),
+            "manifest": per_reading(self.manifest_bytes),
+        })
     }
 
     /// What was added since `before`.
