@@ -194,8 +194,9 @@ fn records_come_back_byte_for_byte_with_their_errors() {
     let (batch, readings) = batch(1, 300, RngExt::random);
     let encoded = encode(&batch, "u").unwrap();
     let batches = read_parquet(&file(&encoded, FileKind::Records).bytes);
-    assert_eq!(batches[0].schema(), *columns::RECORDS);
-    let all = concat_batches(&columns::RECORDS, &batches).unwrap();
+    assert_eq!(batches[0].schema(), *columns::STORED_RECORDS);
+    let all = concat_batches(&columns::STORED_RECORDS, &batches).unwrap();
+    assert_eq!(all["template"].null_count(), all.num_rows());
     let (keys, values) = (all["key"].as_binary::<i32>(), all["value"].as_binary::<i32>());
     let offsets = all["offset"].as_primitive::<Int64Type>();
     let times = all["kafka_time"].as_primitive::<TimestampMillisecondType>();
