@@ -202,6 +202,12 @@ impl RecordChunk {
         self.claim = Some(Arc::new(claim));
     }
 
+    /// Takes the claim off, for whoever counts this chunk's memory from here on.
+    #[must_use]
+    pub fn take_claim(&mut self) -> Option<Arc<Claim>> {
+        self.claim.take()
+    }
+
     /// Cuts off the records from number `i` on, with the gaps that follow record `i - 1`; this chunk ends after
     /// that record.
     ///

@@ -55,7 +55,7 @@ pub struct ConsumerSettings {
     pub group: String,
     /// `ingest` or `aggregate`: the `stage` label of this consumer's metrics.
     pub stage: &'static str,
-    /// A chunk is handed on when it holds this many bytes,
+    /// A chunk is handed on when it holds this many bytes, or fewer where there are many lanes,
     pub chunk_bytes: usize,
     /// or when its first record is this old.
     pub chunk_age: Duration,
@@ -89,7 +89,7 @@ pub enum ConsumerError {
 }
 
 /// Runs `stage` over all partitions that the group gives us, until `stop` is cancelled and every lane has
-/// flushed.
+/// flushed. What librdkafka reads ahead, and the chunks that are being cut, are part of `budget`.
 ///
 /// # Errors
 /// [`ConsumerError`] where Kafka refuses for good; a broker that is away is waited for.
@@ -100,7 +100,7 @@ pub async fn run<S: Stage>(
     _clock: Arc<dyn Clock>,
     stop: CancellationToken,
 ) -> Result<(), ConsumerError> {
-    let client = client::connect(&settings)?;
+    let client = client::connect(&settings, budget.bytes_max())?;
     let names: Vec<&str> = settings.topics.iter().map(|topic| topic.name.as_str()).collect();
     rdkafka::consumer::Consumer::subscribe(&client, &names)?;
     let runtime = tokio::runtime::Handle::current();

@@ -12,7 +12,7 @@ use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{ClientContext, TopicPartitionList};
 use stillwell_schema::{Offset, TopicPartition};
 
-use super::properties::config;
+use super::properties::config_within;
 use super::{ConsumerError, ConsumerSettings};
 
 pub(super) type Client = BaseConsumer<Context>;
@@ -90,9 +90,10 @@ impl Context {
     }
 }
 
-/// Makes the group's consumer.
-pub(super) fn connect(settings: &ConsumerSettings) -> Result<Client, ConsumerError> {
-    Ok(config(&settings.kafka, &settings.group)?.create_with_context(Context::default())?)
+/// Makes the group's consumer, which reads ahead what a budget of `bytes_max` bytes allows.
+pub(super) fn connect(settings: &ConsumerSettings, bytes_max: usize) -> Result<Client, ConsumerError> {
+    let config = config_within(&settings.kafka, &settings.group, bytes_max)?;
+    Ok(config.create_with_context(Context::default())?)
 }
 
 /// Assigns a partition to the client from offset `at` on.
@@ -135,6 +136,8 @@ mod tests {
     use super::*;
     use crate::settings::KafkaSettings;
 
+    const BYTES_MAX: usize = 64 << 20;
+
     fn settings(key: &str, value: &str) -> ConsumerSettings {
         ConsumerSettings {
             kafka: KafkaSettings {
@@ -152,7 +155,7 @@ mod tests {
 
     #[test]
     fn librdkafka_takes_the_properties_and_a_static_member() {
-        let client = connect(&settings("group.instance.id", "hall-3")).unwrap();
+        let client = connect(&settings("group.instance.id", "hall-3"), BYTES_MAX).unwrap();
         drop(Member(client));
     }
 
@@ -182,7 +185,7 @@ mod tests {
             producer.send(BaseRecord::<(), str>::to("t").partition(0).payload(value)).unwrap();
         }
         producer.flush(Duration::from_secs(30)).unwrap();
-        let member = Member(connect(&settings).unwrap());
+        let member = Member(connect(&settings, BYTES_MAX).unwrap());
         member.subscribe(&["t"]).unwrap();
         join(&member);
         let id = TopicPartition::new("t", 0);

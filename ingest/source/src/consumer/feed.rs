@@ -65,6 +65,11 @@ impl Feed {
         self.open.as_ref().is_some_and(|(chunk, _)| chunk.payload_bytes() >= bytes)
     }
 
+    /// Bytes of memory that the open chunk holds.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.open.as_ref().map_or(0, |(chunk, _)| chunk.memory_bytes())
+    }
+
     /// Retention took what lies below `low`.
     pub(crate) fn lost_below(&mut self, low: Offset) {
         self.earliest = self.earliest.max(low);

@@ -52,20 +52,21 @@ impl Held {
     /// In order, so that no later chunk holds what the first waits for.
     fn claim(&mut self, budget: &Budget) {
         for (chunk, claim) in self.0.iter_mut().filter(|(_, claim)| claim.is_none()) {
-            *claim = budget.try_claim(chunk.memory_bytes());
+            *claim = budget.try_claim(chunk.lane(), chunk.memory_bytes());
             if claim.is_none() {
                 return;
             }
         }
     }
 
-    /// What to do while [`Held::drain`] leaves some, `waited` so far. Only where no other lane has room is
-    /// it right to hold up the polling, which all share.
+    /// What to do while [`Held::drain`] leaves some, `waited` so far. Only where no other lane could go on either,
+    /// for want of room or of memory, is it right to hold up the polling, which all share.
     pub(super) fn when_full(&self, others_have_room: bool, waited: Duration) -> Full {
         let within_budget = self.0.iter().all(|(_, claim)| claim.is_some());
-        if others_have_room && within_budget && self.0.len() < HELD_MAX {
+        let others_go_on = others_have_room && within_budget;
+        if others_go_on && self.0.len() < HELD_MAX {
             Full::GoOn
-        } else if !others_have_room && waited < PATIENCE {
+        } else if !others_go_on && waited < PATIENCE {
             Full::Wait
         } else {
             Full::Pause
@@ -103,13 +104,14 @@ mod tests {
     }
 
     #[test]
-    fn a_chunk_beyond_the_budget_waits_and_pauses_its_lane() {
+    fn a_chunk_beyond_the_budget_waits_and_then_pauses_its_lane() {
         let (budget, (sender, mut receiver)) = (Budget::new(1 << 20), mpsc::channel(4));
-        let taken = budget.try_claim(1 << 20).unwrap();
+        let taken = budget.try_claim(&TopicPartition::new("t", 0), 1 << 20).unwrap();
         let mut held = Held::default();
         held.push(chunk(0, 10));
         assert!(!held.drain(&sender, &budget));
-        assert_eq!(held.when_full(true, Duration::ZERO), Full::Pause);
+        assert_eq!(held.when_full(true, Duration::ZERO), Full::Wait);
+        assert_eq!(held.when_full(true, PATIENCE), Full::Pause);
         drop(taken);
         assert!(held.drain(&sender, &budget));
         assert!(budget.used_bytes() > 0);

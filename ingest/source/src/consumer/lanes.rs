@@ -18,11 +18,18 @@ use super::headers;
 use super::held::Full;
 use super::slot::{REOPEN_MIN, Slot, part};
 use super::watermarks::Watchlist;
-use crate::budget::Budget;
+use crate::budget::{Budget, Claim, Part};
 use crate::lane::Stage;
 
 mod end;
 mod open;
+
+/// The lanes' open chunks together hold about this part of the budget: with many lanes, each cuts smaller ones.
+const CUT_SHARE: usize = 32;
+/// Below this, handing a chunk over would cost more than what is in it.
+const CHUNK_BYTES_MIN: usize = 64 << 10;
+/// librdkafka counts for this part of the budget at most, whatever the user lets it read ahead.
+const AHEAD_SHARE: usize = 2;
 
 /// Chunks that a stage may have waiting: one being worked on, and enough to hide a hiccup.
 const CHUNKS_WAITING_MAX: usize = 4;
@@ -35,6 +42,8 @@ pub(super) struct Sources<S> {
     pub(super) stage: Arc<S>,
     pub(super) ends: Arc<BaseConsumer>,
     pub(super) watched: Watchlist,
+    /// What librdkafka may hold.
+    pub(super) ahead_bytes: usize,
 }
 
 /// All partitions that are ours.
@@ -42,6 +51,10 @@ pub(super) struct Lanes<S> {
     settings: ConsumerSettings,
     sources: Sources<S>,
     budget: Budget,
+    /// What the budget counts for librdkafka, and for the chunks that are being cut, as of the last tending.
+    ahead: Claim,
+    /// A chunk is handed on when it holds this many bytes.
+    chunk_bytes: usize,
     runtime: Handle,
     display: mpsc::UnboundedSender<(TopicPartition, Offset)>,
     slots: Vec<(TopicPartition, Slot)>,
@@ -57,7 +70,9 @@ impl<S: Stage> Lanes<S> {
         runtime: Handle,
         display: mpsc::UnboundedSender<(TopicPartition, Offset)>,
     ) -> Self {
-        Self { settings, sources, budget, runtime, display, slots: Vec::new(), last: 0 }
+        let ahead = budget.hold(None, Part::Kafka, ahead_share(&sources, &budget));
+        let chunk_bytes = settings.chunk_bytes;
+        Self { settings, sources, budget, ahead, chunk_bytes, runtime, display, slots: Vec::new(), last: 0 }
     }
 
     /// Takes partitions in. The group has its answer at once; each partition is assigned to the client when
@@ -134,7 +149,7 @@ impl<S: Stage> Lanes<S> {
         let headers = headers.iter().map(|(name, value)| (&**name, *value));
         let timestamp_ms = message.timestamp().to_millis().unwrap_or(-1);
         open.feed.take(offset, timestamp_ms, message.key(), message.payload(), headers, now);
-        if open.feed.holds(self.settings.chunk_bytes) {
+        if open.feed.holds(self.chunk_bytes) {
             self.hand_on(client, at, now);
         }
     }
@@ -149,7 +164,7 @@ impl<S: Stage> Lanes<S> {
 
     /// Cuts what is due of one lane and hands it to the stage; a lane that is full is paused.
     fn hand_on(&mut self, client: &Client, at: usize, now: Instant) {
-        let (bytes, age) = (self.settings.chunk_bytes, self.settings.chunk_age);
+        let (bytes, age) = (self.chunk_bytes, self.settings.chunk_age);
         let Slot::Open(open) = &mut self.slots[at].1 else { return };
         if let Some(chunk) = open.feed.cut(bytes, age, now) {
             open.records.increment(chunk.len() as u64);
@@ -184,6 +199,7 @@ impl<S: Stage> Lanes<S> {
     /// What is to be done now and then: cut chunks by age, resume what was paused, open and close lanes.
     pub(super) fn tend(&mut self, client: &Client) {
         let now = Instant::now();
+        self.count_memory();
         for at in 0..self.slots.len() {
             let (id, slot) = &self.slots[at];
             match slot {
@@ -202,6 +218,17 @@ impl<S: Stage> Lanes<S> {
                 Slot::Closed { .. } | Slot::Starting { .. } | Slot::Ending(_) => {}
             }
         }
+    }
+
+    /// Counts the chunks that are being cut, and bounds them by the number of lanes.
+    fn count_memory(&mut self) {
+        let cut = |(_, slot): &(TopicPartition, Slot)| match slot {
+            Slot::Open(open) => open.feed.memory_bytes(),
+            _ => 0,
+        };
+        let cut_bytes: usize = self.slots.iter().map(cut).sum();
+        self.ahead.turn(Part::Kafka, ahead_share(&self.sources, &self.budget) + cut_bytes);
+        self.chunk_bytes = chunk_bytes(self.budget.bytes_max(), self.slots.len(), self.settings.chunk_bytes);
     }
 
     fn resume(&mut self, client: &Client, at: usize) {
@@ -226,5 +253,30 @@ impl<S: Stage> Lanes<S> {
         if let Err(error) = client.resume(&list) {
             tracing::warn!(%error, "kafka cannot resume partitions");
         }
+    }
+}
+
+/// Bytes that the budget counts for librdkafka.
+fn ahead_share<S>(sources: &Sources<S>, budget: &Budget) -> usize {
+    sources.ahead_bytes.min(budget.bytes_max() / AHEAD_SHARE)
+}
+
+/// At how many bytes each of `lanes` lanes cuts a chunk; `most` where they are few.
+fn chunk_bytes(bytes_max: usize, lanes: usize, most: usize) -> usize {
+    (bytes_max / CUT_SHARE / lanes.max(1)).max(CHUNK_BYTES_MIN).min(most)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_lanes_cut_smaller_chunks() {
+        let (mib, most) = (1 << 20, 1 << 20);
+        assert_eq!(chunk_bytes(256 * mib, 1, most), most);
+        assert_eq!(chunk_bytes(256 * mib, 8, most), most);
+        assert_eq!(chunk_bytes(256 * mib, 64, most), 128 << 10);
+        assert_eq!(chunk_bytes(256 * mib, 10_000, most), CHUNK_BYTES_MIN);
+        assert_eq!(chunk_bytes(0, 0, 1), 1);
     }
 }

@@ -16,11 +16,11 @@ use tokio_util::sync::CancellationToken;
 use super::client::{Client, Member, Rebalance};
 use super::lanes::{Lanes, Sources};
 use super::lookup::ends_client;
-use super::properties::config;
+use super::properties::{ahead_bytes, config_within};
 use super::watermarks::{Watch, watch};
 use super::weather::Weather;
 use super::{ConsumerError, ConsumerSettings};
-use crate::budget::Budget;
+use crate::budget::{Budget, Part};
 use crate::lane::Stage;
 
 /// How long one poll waits for a record.
@@ -43,14 +43,15 @@ pub(super) fn run<S: Stage>(
     stop: &CancellationToken,
 ) -> Result<(), ConsumerError> {
     let client = Member(client);
-    let ends = ends_client(&config(&settings.kafka, &settings.group)?)?;
+    let config = config_within(&settings.kafka, &settings.group, budget.bytes_max())?;
+    let ends = ends_client(&config)?;
     let watched = Watch::default();
     let topic = settings.topics.first().map(|topic| topic.name.clone()).unwrap_or_default();
     watch(Arc::clone(&ends), (settings.stage, topic), watched.clone(), stop.child_token());
     let (display, mut positions) = mpsc::unbounded_channel();
     let mut weather = Weather::new(&settings, Arc::clone(&watched.answers));
     let stage_name = settings.stage;
-    let sources = Sources { stage, ends, watched: watched.lanes };
+    let sources = Sources { stage, ends, watched: watched.lanes, ahead_bytes: ahead_bytes(&config) };
     let mut lanes = Lanes::new(settings, sources, budget.clone(), runtime.clone(), display);
     let (mut now, mut tended, mut displayed) = (Instant::now(), Instant::now(), Instant::now());
     let (mut records, mut displays) = (0, 0);
@@ -91,9 +92,7 @@ pub(super) fn run<S: Stage>(
             if displays % NUDGE_EVERY == 0 {
                 lanes.nudge(&client);
             }
-            #[allow(clippy::cast_precision_loss, reason = "gauges are floats")]
-            gauge!("stillwell_memory_budget_used_bytes", "stage" => stage_name)
-                .set(budget.used_bytes() as f64);
+            show_memory(stage_name, &budget);
             displayed = now;
         }
     }
@@ -117,6 +116,18 @@ fn show_positions(client: &Client, positions: &mut mpsc::UnboundedReceiver<(Topi
         && let Err(error) = client.commit(&list, CommitMode::Async)
     {
         tracing::debug!(%error, "positions are not displayed");
+    }
+}
+
+/// Says what the stage holds of its budget, in all and by part.
+#[allow(clippy::cast_precision_loss, reason = "gauges are floats")]
+fn show_memory(stage: &'static str, budget: &Budget) {
+    gauge!("stillwell_memory_budget_bytes", "stage" => stage).set(budget.bytes_max() as f64);
+    gauge!("stillwell_memory_budget_used_bytes", "stage" => stage).set(budget.used_bytes() as f64);
+    gauge!("stillwell_memory_peak_bytes", "stage" => stage).set(budget.peak_bytes() as f64);
+    for part in Part::ALL {
+        gauge!("stillwell_memory_used_bytes", "stage" => stage, "part" => part.name())
+            .set(budget.used_by(part) as f64);
     }
 }
 

@@ -25,20 +25,73 @@ const DEFAULTS: &[(&str, &str)] = &[
     ("topic.metadata.refresh.interval.ms", "30000"),
     ("reconnect.backoff.max.ms", "1000"),
     ("fetch.wait.max.ms", "50"),
-    // What librdkafka may hold ahead of us, over all partitions: enough for full speed, and part of the
-    // memory promise. A partition that found this queue full asks again after the backoff, which is a second
-    // unless it is set and would then be the limit of the speed.
-    ("queued.max.messages.kbytes", "16384"),
+    // A partition that found the queue full asks again after the backoff, which is a second unless it is set and
+    // would then be the limit of the speed.
     ("fetch.queue.backoff.ms", "20"),
-    ("fetch.max.bytes", "16777216"),
-    ("max.partition.fetch.bytes", "2097152"),
 ];
 
-/// The properties of a member of `group`, the user's over the defaults.
+/// The budget of a client that belongs to no stage.
+const BYTES_MAX: usize = 256 << 20;
+
+/// What a message in librdkafka's queue takes beside its own bytes, which alone the queue's bound counts.
+const MESSAGE_BYTES: usize = 256;
+
+/// Responses on their way that a budget reckons with: each broker's is one, and a packed one counts for several.
+const RESPONSES: usize = 4;
+
+/// How far librdkafka reads ahead. The queue is one for all partitions of a client; it is looked at before a fetch
+/// alone, so that the responses of all brokers may come on top of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Ahead {
+    queue_bytes: usize,
+    response_bytes: usize,
+}
+
+impl Ahead {
+    /// What an eighth of a budget of `bytes_max` bytes allows: half of it for the queue, half for responses. More
+    /// than 16 MiB makes nothing faster; less than 1 MiB would not hold the largest record of a broker's defaults.
+    fn within(bytes_max: usize) -> Self {
+        let bounded = |bytes: usize| bytes.clamp(1 << 20, 16 << 20);
+        let queue_bytes = bounded(bytes_max / 16);
+        Self { queue_bytes, response_bytes: bounded(queue_bytes / RESPONSES) }
+    }
+
+    /// As librdkafka's properties. It refuses a `fetch.max.bytes` below the `message.max.bytes` of `kafka`.
+    fn properties(self, kafka: &KafkaSettings) -> [(&'static str, usize); 4] {
+        let record = kafka.properties.get("message.max.bytes").and_then(|bytes| bytes.parse().ok());
+        [
+            ("queued.max.messages.kbytes", self.queue_bytes / 1000),
+            ("queued.min.messages", self.queue_bytes / MESSAGE_BYTES),
+            ("fetch.max.bytes", self.response_bytes.max(record.unwrap_or(0))),
+            ("max.partition.fetch.bytes", self.response_bytes / RESPONSES),
+        ]
+    }
+}
+
+/// Bytes that a client of these properties may hold ahead of us.
+pub(super) fn ahead_bytes(config: &ClientConfig) -> usize {
+    let number = |key| config.get(canonical(key)).and_then(|text| text.parse().ok()).unwrap_or(0usize);
+    let queue = number("queued.max.messages.kbytes").saturating_mul(1000);
+    queue.saturating_add(number("fetch.max.bytes").saturating_mul(RESPONSES))
+}
+
+/// The properties of a client of `group` that belongs to no stage, the user's over the defaults.
 pub(crate) fn config(kafka: &KafkaSettings, group: &str) -> Result<ClientConfig, ConsumerError> {
+    config_within(kafka, group, BYTES_MAX)
+}
+
+/// Those of a member of `group` within a budget of `bytes_max` bytes.
+pub(super) fn config_within(
+    kafka: &KafkaSettings,
+    group: &str,
+    bytes_max: usize,
+) -> Result<ClientConfig, ConsumerError> {
     let mut config = ClientConfig::new();
     for (key, value) in DEFAULTS {
         config.set(canonical(key), *value);
+    }
+    for (key, value) in Ahead::within(bytes_max).properties(kafka) {
+        config.set(canonical(key), value.to_string());
     }
     for (key, value) in &kafka.properties {
         if is_fixed(canonical(key), value) {
@@ -89,6 +142,23 @@ mod tests {
                 matches!(config_of(key, value), Err(ConsumerError::FixedProperty(found)) if found == key)
             );
         }
+    }
+
+    #[test]
+    fn what_is_read_ahead_follows_the_budget_and_the_user() {
+        let ahead = |mib: usize, key, value| {
+            let config = config_within(&kafka(key, value), "group", mib << 20).unwrap();
+            config.create_native_config().unwrap();
+            ahead_bytes(&config)
+        };
+        for mib in [64, 128, 256] {
+            let bytes = ahead(mib, "client.id", "hall-3");
+            assert!(bytes <= mib << 17 && bytes > (mib << 17) * 99 / 100, "{mib} MiB: {bytes}");
+        }
+        assert!(ahead(1, "client.id", "hall-3") < 8 << 20);
+        assert_eq!(ahead(4096, "client.id", "hall-3"), 16_777_000 + 4 * (4 << 20));
+        assert_eq!(ahead(256, "queued.max.messages.kbytes", "2000"), 2_000_000 + 4 * (4 << 20));
+        assert_eq!(ahead(256, "message.max.bytes", "10000000"), 16_777_000 + 40_000_000);
     }
 
     #[test]
