@@ -21,16 +21,20 @@ use crate::commit::Outcome;
 use crate::dead::DeadLetterSink;
 use crate::error::IngestError;
 use crate::gc::Timetable;
-use crate::stage::{Running, Shared};
+use crate::memory::Holder;
+use crate::stage::Shared;
 use crate::workers::compute;
 use crate::writer::{Batch, PushError};
 
 mod compaction;
 mod flight;
+mod flush;
 mod patience;
 mod sweep;
 mod trim;
 mod wait;
+
+use flush::Reason;
 
 /// How long a lane that was taken away waits for its commit in flight, so that its successor need not read the
 /// same records again; below the 10 s that the consumer waits.
@@ -40,21 +44,11 @@ const REVOKED_WAIT: Duration = Duration::from_secs(5);
 /// at the next start.
 const STOP_WAIT: Duration = Duration::from_secs(30);
 
-/// A lane holds an open batch and one in flight, so its share of the memory is halved between them.
-const BATCHES_MAX: usize = 2;
-
-/// An entry lists its gaps, one for every transaction of a transactional topic: so many keep it below 1 MiB.
-const GAPS_MAX: usize = 10_000;
-
-/// Each record that cannot be decoded holds its error in memory until it is committed and is a dead letter to
-/// be sent before that: so many take some 10 MB and seconds.
-const FAILURES_MAX: usize = 50_000;
-
 /// Runs a lane to its end.
 pub(crate) async fn run<D: DeadLetterSink>(
     shared: Arc<Shared<D>>,
     mut lane: Lane,
-    running: Running,
+    holder: Holder,
     sweeps: Arc<Timetable>,
 ) -> Result<LaneEnd, IngestError> {
     shared.show(&lane.id, State::Starting, "reading the manifest");
@@ -74,7 +68,7 @@ pub(crate) async fn run<D: DeadLetterSink>(
         id,
         topic,
         display,
-        running,
+        holder,
         head,
         next,
         decoder,
@@ -110,7 +104,8 @@ struct Writer<D> {
     id: TopicPartition,
     topic: TopicSettings,
     display: DisplayCommit,
-    running: Running,
+    /// What the lane holds of the memory.
+    holder: Holder,
     /// The end of the lane's chain, as of the last commit that ended.
     head: Head,
     /// The next offset to receive.
@@ -139,11 +134,12 @@ struct Open {
 impl<D: DeadLetterSink> Writer<D> {
     async fn run(mut self, lane: &mut Lane) -> Result<LaneEnd, IngestError> {
         loop {
-            let full = self.is_full();
-            if full && self.flight.is_none() {
-                self.launch();
+            let full = self.full();
+            if let Some(reason) = full.filter(|_| self.flight.is_none()) {
+                self.launch(reason);
                 continue;
             }
+            let full = full.is_some();
             let look = self.waiting.as_ref().map(Waiting::look_at);
             let due = self.open.as_ref().filter(|_| self.flight.is_none()).map(|open| open.due);
             tokio::select! {
@@ -154,7 +150,10 @@ impl<D: DeadLetterSink> Writer<D> {
                         return Ok(end);
                     }
                 }
-                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => self.launch(),
+                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
+                    self.launch(Reason::Freshness);
+                }
+                () = self.holder.told(), if due.is_some() => {}
                 () = sleep_until(look.unwrap_or_else(Instant::now)), if look.is_some() && !full => {
                     if lane.chunks.is_closed() {
                         return self.stop(lane).await;
@@ -168,18 +167,6 @@ impl<D: DeadLetterSink> Writer<D> {
                 },
             }
         }
-    }
-
-    fn is_full(&self) -> bool {
-        let limits = &self.shared.limits;
-        let share = limits.memory_bytes / (BATCHES_MAX * self.running.lanes());
-        self.open.as_ref().is_some_and(|open| {
-            let batch = &open.batch;
-            batch.payload_bytes() >= limits.file_bytes
-                || batch.memory_bytes() >= share
-                || batch.gaps() >= GAPS_MAX
-                || batch.failures() >= FAILURES_MAX
-        })
     }
 
     /// Takes a chunk into the open batch, decoded.
@@ -200,8 +187,10 @@ impl<D: DeadLetterSink> Writer<D> {
         Ok(())
     }
 
-    async fn push(&mut self, chunk: RecordChunk, backoff: Backoff) -> Result<(), IngestError> {
+    async fn push(&mut self, mut chunk: RecordChunk, backoff: Backoff) -> Result<(), IngestError> {
         let first = chunk.range().first;
+        // The batch counts for it once it is in.
+        let claim = chunk.take_claim();
         let mut decoder = self.decoder.take().unwrap_or_else(|| decoder_for(&self.topic));
         let Open { mut batch, due } = self.open.take().unwrap_or_else(|| {
             decoder.new_table();
@@ -216,10 +205,13 @@ impl<D: DeadLetterSink> Writer<D> {
         self.decoder = Some(decoder);
         self.next = batch.range().next;
         self.open = Some(Open { batch, due }).filter(|open| !open.batch.range().is_empty());
+        self.holder.set_open(self.open.as_ref().map_or(0, |open| open.batch.memory_bytes()), claim);
         match pushed {
             Ok(()) => {}
             Err(PushError::Range(source)) => return Err(IngestError::Hole { lane: self.id.clone(), source }),
-            Err(PushError::Stalled { error, rest }) => {
+            Err(PushError::Stalled { error, mut rest }) => {
+                let claim = self.holder.lay_aside(rest.memory_bytes());
+                rest.hold(claim);
                 let fresh = Waiting::backoff(self.shared.limits.retry, &self.id);
                 // What another record waits for is waited for from the first.
                 let backoff = if rest.range().first > first { fresh } else { backoff };
@@ -230,8 +222,10 @@ impl<D: DeadLetterSink> Writer<D> {
     }
 
     /// Sends the open batch on its way into the archive.
-    fn launch(&mut self) {
+    fn launch(&mut self, reason: Reason) {
         if let Some(open) = self.open.take().filter(|open| !open.batch.range().is_empty()) {
+            self.say_flush(&open, reason);
+            let load = self.holder.launch(open.batch.memory_bytes());
             let halted = self.streak.judge(open.batch.tally(), self.topic.dead_letter_share_max);
             let flight = flight::Flight {
                 shared: Arc::clone(&self.shared),
@@ -241,13 +235,14 @@ impl<D: DeadLetterSink> Writer<D> {
                 head: self.head.clone(),
             };
             self.launched_us = self.shared.clock.now_us();
-            self.flight = Some(AbortOnDropHandle::new(tokio::spawn(flight.run(open.batch))));
+            self.flight = Some(AbortOnDropHandle::new(tokio::spawn(flight.run(open.batch, load))));
         }
     }
 
     /// Takes note of a commit's outcome, which may be the lane's end.
     fn land(&mut self, outcome: Outcome) -> Option<LaneEnd> {
         self.flight = None;
+        self.holder.landed();
         match outcome {
             Outcome::Fenced => Some(LaneEnd::Restart),
             Outcome::Committed(head) => {
@@ -274,7 +269,7 @@ impl<D: DeadLetterSink> Writer<D> {
         let settled = async {
             while self.flight.is_some() || self.open.is_some() {
                 if self.flight.is_none() {
-                    self.launch();
+                    self.launch(Reason::Stop);
                 }
                 if self.flight.is_some() {
                     let outcome = landed(&mut self.flight).await?;

@@ -1,8 +1,8 @@
 //! Write side: keeps every record and every reading as Parquet evidence, each offset exactly once.
 //!
 //! Reading order, as the data flows: [`stage`] says where a lane starts and runs it; a `lane` gathers
-//! chunks into an open batch and keeps at most one commit in flight; [`writer`] turns a batch into two
-//! Parquet files; [`commit`] makes them part of the archive by creating one signed entry. [`manifest`]
+//! chunks into an open batch, within the `memory` that all lanes share, and keeps at most one commit in flight;
+//! [`writer`] turns a batch into two Parquet files; [`commit`] makes them part of the archive by creating one signed entry. [`manifest`]
 //! reads chains of entries, [`evidence`] keeps what holds for all lanes (keys, checkpoints), [`verify`] checks it
 //! all against the files and [`proof`] shows one reading to those who hold the public key; [`life`] merges small files
 //! into large ones and erases what is no longer kept; [`gc`] collects what no reader is shown, and
@@ -24,6 +24,7 @@ pub mod keys;
 mod lane;
 pub mod life;
 pub mod manifest;
+mod memory;
 mod originals;
 pub mod proof;
 mod reader;

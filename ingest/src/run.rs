@@ -8,7 +8,6 @@ use rand::SeedableRng;
 use rand::rngs::{StdRng, SysRng};
 use stillwell_schema::Clock;
 use stillwell_schema::health::{Board, State};
-use stillwell_source::budget::Budget;
 use stillwell_source::consumer::{self, ConsumerSettings};
 use stillwell_source::dead_letters::DeadLetters;
 use tokio_util::sync::CancellationToken;
@@ -100,7 +99,7 @@ async fn start(
         board: board.clone(),
     };
     board.set("ingest", State::Ok, "");
-    let budget = Budget::new(settings.memory_bytes);
+    let budget = ingest.budget();
     let over = stop.child_token();
     let running = async {
         let done = consumer::run(consumer, Arc::new(ingest), budget, clock, stop).await;

@@ -29,7 +29,8 @@ pub struct IngestSettings {
     pub file_bytes: usize,
     /// How often the end of every lane is signed.
     pub checkpoint_interval: Duration,
-    /// Memory for records and readings that are not committed yet, over all lanes.
+    /// Memory for all that is read and not committed yet, over all lanes: librdkafka's queue, records and readings,
+    /// and what encoding them takes.
     pub memory_bytes: usize,
     /// How small files are merged; none where they are not.
     pub compaction: Option<compact::Settings>,

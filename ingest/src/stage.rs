@@ -1,7 +1,6 @@
 //! The write side as a stage: where its lanes start, and what they share.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,6 +11,7 @@ use rand::rngs::StdRng;
 use stillwell_schema::health::{Board, State};
 use stillwell_schema::{Clock, Head, Offset, TopicPartition};
 use stillwell_source::backoff::Retry;
+use stillwell_source::budget::Budget;
 use stillwell_source::halt::Halts;
 use stillwell_source::lane::{Lane, LaneEnd, Stage};
 use stillwell_source::settings::TopicSettings;
@@ -25,13 +25,14 @@ use crate::keys::rotation;
 use crate::lane;
 use crate::life::compact::Settings;
 use crate::manifest::{find_head, read_entry};
+use crate::memory::Memory;
 use crate::store::ArchiveStore;
 use crate::workers::{Workers, on_store};
 
 /// The write side's lanes.
 pub struct Ingest<D> {
     shared: Arc<Shared<D>>,
-    lanes: Arc<AtomicUsize>,
+    memory: Arc<Memory>,
     sweeps: Arc<Timetable>,
     halts: Halts,
 }
@@ -67,7 +68,7 @@ pub struct Limits {
     pub flush_interval: Duration,
     /// A batch is committed when it holds this many bytes of keys, values and headers.
     pub file_bytes: usize,
-    /// Memory for what is not committed, over all lanes.
+    /// Memory for all that is not committed, over all lanes: where it runs short, the largest open batch is committed.
     pub memory_bytes: usize,
     /// Waits between attempts at a store that is away.
     pub retry: Retry,
@@ -78,11 +79,17 @@ impl<D> Ingest<D> {
     #[must_use]
     pub fn new(shared: Shared<D>) -> Self {
         Self {
+            memory: Arc::new(Memory::new(shared.limits.memory_bytes)),
             shared: Arc::new(shared),
-            lanes: Arc::default(),
             sweeps: Arc::default(),
             halts: Halts::new("ingest"),
         }
+    }
+
+    /// The budget that all its lanes share, for the consumer that feeds them.
+    #[must_use]
+    pub fn budget(&self) -> Budget {
+        self.memory.budget().clone()
     }
 
     /// The same, which also compacts its lanes.
@@ -107,8 +114,8 @@ impl<D: DeadLetterSink> Stage for Ingest<D> {
 
     async fn run(&self, lane: Lane) -> Result<LaneEnd, IngestError> {
         let id = lane.id.clone();
-        let running = Running::enter(&self.lanes);
-        let end = lane::run(Arc::clone(&self.shared), lane, running, Arc::clone(&self.sweeps)).await;
+        let holder = self.memory.enter(&id);
+        let end = lane::run(Arc::clone(&self.shared), lane, holder, Arc::clone(&self.sweeps)).await;
         match &end {
             Ok(LaneEnd::Done) => {
                 self.shared.board.remove(&part(&id));
@@ -188,26 +195,4 @@ const STATES: [(State, &str); 4] = [
 /// A lane's name on the board.
 fn part(lane: &TopicPartition) -> String {
     format!("ingest/{lane}")
-}
-
-/// Counts a lane among the running ones, over which the memory is shared, until it is dropped.
-#[derive(Debug)]
-pub(crate) struct Running(Arc<AtomicUsize>);
-
-impl Running {
-    fn enter(lanes: &Arc<AtomicUsize>) -> Self {
-        lanes.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(lanes))
-    }
-
-    /// Lanes running now, this one among them.
-    pub(crate) fn lanes(&self) -> usize {
-        self.0.load(Ordering::Relaxed).max(1)
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
 }

@@ -15,6 +15,7 @@ use super::patience;
 use crate::commit::{Commit, Outcome};
 use crate::dead::DeadLetterSink;
 use crate::error::IngestError;
+use crate::memory::Load;
 use crate::stage::Shared;
 use crate::workers::compute;
 use crate::writer::{Batch, Encoded, encode};
@@ -31,7 +32,7 @@ pub(super) struct Flight<D> {
 }
 
 impl<D: DeadLetterSink> Flight<D> {
-    pub(super) async fn run(mut self, batch: Batch) -> Result<Outcome, IngestError> {
+    pub(super) async fn run(mut self, batch: Batch, load: Load) -> Result<Outcome, IngestError> {
         let began = Instant::now();
         let lane = batch.lane().clone();
         if let Some(halted) = self.halted.take() {
@@ -39,8 +40,16 @@ impl<D: DeadLetterSink> Flight<D> {
         }
         self.send_dead_letters(&batch).await;
         let unique = self.shared.unique().to_string();
+        let encoding = load.encoding().await;
         // The records' memory is given back here: what may wait for the store is only the encoded files.
-        let encoded = compute(&*self.shared.workers, move || encode(&batch, &unique)).await;
+        let (encoded, _files_claim) = compute(&*self.shared.workers, move || {
+            let encoded = encode(&batch, &unique);
+            drop(batch);
+            let files = encoded.iter().flat_map(|encoded| &encoded.files);
+            let bytes = files.map(|file| file.bytes.capacity()).sum::<usize>();
+            (encoded, encoding.done(bytes))
+        })
+        .await;
         let mut encoded = encoded.map_err(|source| IngestError::Encode { lane: lane.clone(), source })?;
         let shared = &self.shared;
         let entry = encoded

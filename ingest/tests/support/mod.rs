@@ -328,12 +328,17 @@ pub(crate) struct Feed {
 }
 
 pub(crate) fn lane(start: i64) -> (Lane, Feed) {
+    lane_of(lane_id(), start)
+}
+
+/// The same of another partition.
+pub(crate) fn lane_of(id: TopicPartition, start: i64) -> (Lane, Feed) {
     let (chunks, received) = mpsc::channel(4);
     let (out, durable) = mpsc::unbounded_channel();
     let revoked = CancellationToken::new();
-    let display = DisplayCommit::new(lane_id(), out);
+    let display = DisplayCommit::new(id.clone(), out);
     let lane = Lane {
-        id: lane_id(),
+        id,
         start: Offset(start),
         chunks: received,
         revoked: revoked.clone(),

@@ -1,0 +1,89 @@
+//! What the lanes of the write side hold of one budget, and which open batch goes first when it runs short.
+//!
+//! The plan, of the whole budget:
+//!
+//! | share | for |
+//! |---|---|
+//! | 1/8 | what librdkafka reads ahead; the consumer claims it |
+//! | 1/8 | chunks that wait to be decoded, and at least one a lane |
+//! | 1/8 | encoding, which takes turns: chunks that are taken in leave it free |
+//! | 1/4 | one batch at most, so that a lone lane fills one while the one before is on its way |
+//! | 3/4 | the first two shares and all open batches: beyond that the largest go, until the rest is within it |
+//!
+//! What is on its way out has what those three quarters leave. A batch that is told to go while it is still small is
+//! a file that is smaller than the user asks for: [`conflicts`] counts those, and says what would mend it.
+//!
+//! Reading order: [`open`] chooses which batch goes, [`holder`] is one lane's side of it, [`encoders`] gives turns.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use stillwell_schema::TopicPartition;
+use stillwell_source::budget::{Budget, Part, Shares};
+
+mod conflicts;
+mod encoders;
+mod holder;
+mod open;
+
+pub(crate) use conflicts::{Asked, Flushed};
+pub(crate) use holder::{Holder, Load};
+
+use conflicts::Conflicts;
+use encoders::Encoders;
+use open::OpenBatches;
+
+/// The shares of the plan, as parts of the budget.
+const CHUNKS: usize = 8;
+const ENCODERS: usize = 8;
+const BATCH: usize = 4;
+
+/// The memory of a write side.
+#[derive(Debug)]
+pub(crate) struct Memory {
+    budget: Budget,
+    open: Mutex<OpenBatches>,
+    encoders: Encoders,
+    conflicts: Mutex<Conflicts>,
+}
+
+impl Memory {
+    /// A budget of `bytes_max` bytes, by the plan.
+    pub(crate) fn new(bytes_max: usize) -> Self {
+        let headroom = bytes_max / ENCODERS;
+        Self {
+            budget: Budget::with(Shares { bytes_max, chunks_max: bytes_max / CHUNKS, headroom }),
+            open: Mutex::default(),
+            encoders: Encoders::new(headroom),
+            conflicts: Mutex::default(),
+        }
+    }
+
+    /// The budget, which the consumer shares.
+    pub(crate) fn budget(&self) -> &Budget {
+        &self.budget
+    }
+
+    /// Lets a lane in, until its holder is dropped.
+    pub(crate) fn enter(self: &Arc<Self>, lane: &TopicPartition) -> Holder {
+        let (key, wake) = self.open().enter(lane);
+        Holder::new(Arc::clone(self), key, wake)
+    }
+
+    /// What one batch may hold.
+    fn batch_bytes_max(&self) -> usize {
+        self.budget.bytes_max() / BATCH
+    }
+
+    /// Tells the largest open batches to go if what is not on its way out holds too much.
+    fn relieve(&self) {
+        let bytes_max = self.budget.bytes_max();
+        let mark = bytes_max - bytes_max / 4;
+        let staying: usize =
+            [Part::Kafka, Part::Chunks, Part::Batches].map(|part| self.budget.used_by(part)).iter().sum();
+        self.open().relieve(staying.saturating_sub(mark));
+    }
+
+    fn open(&self) -> MutexGuard<'_, OpenBatches> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
