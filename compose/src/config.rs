@@ -133,7 +133,7 @@ pub struct Ingest {
     pub flush_interval_ms: u64,
     /// A batch is committed when it holds this many bytes of records.
     pub file_bytes_max: usize,
-    /// Memory for what is not committed yet.
+    /// Memory for all that is read and not committed yet.
     pub memory_bytes_max: usize,
     /// How often the end of every lane is signed.
     pub checkpoint_interval_s: u64,

@@ -8,8 +8,8 @@ use std::time::Duration;
 use anyhow::Context;
 use axum::Router;
 use axum::routing::get;
-use metrics::{describe_gauge, gauge};
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use metrics::{describe_counter, describe_gauge, describe_histogram, gauge};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use stillwell_query::{health_of, metrics_of};
 use stillwell_schema::health::Board;
 use tokio_util::sync::CancellationToken;
@@ -51,8 +51,13 @@ pub fn init_logs(
 /// If one is installed already.
 pub fn init_metrics() -> anyhow::Result<PrometheusHandle> {
     let seconds: Vec<f64> = vec![0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0];
+    // From 64 KiB by fours to 1 GiB.
+    let bytes: Vec<f64> = (8..16).map(|power| 4f64.powi(power)).collect();
     let handle = PrometheusBuilder::new()
         .set_buckets(&seconds)
+        .and_then(|builder| {
+            builder.set_buckets_for_metric(Matcher::Full("stillwell_batch_bytes".to_owned()), &bytes)
+        })
         .context("cannot set histogram buckets")?
         .install_recorder()
         .context("cannot install the metrics recorder")?;
@@ -63,7 +68,23 @@ pub fn init_metrics() -> anyhow::Result<PrometheusHandle> {
         "stillwell_store_wait_seconds",
         "for how long a lane's commit has been waiting for the archive's store; 0 while none waits"
     );
+    describe_memory();
     Ok(handle)
+}
+
+fn describe_memory() {
+    describe_gauge!("stillwell_memory_budget_bytes", "memory_bytes_max of a stage");
+    describe_gauge!("stillwell_memory_budget_used_bytes", "what a stage holds of its budget");
+    describe_gauge!(
+        "stillwell_memory_used_bytes",
+        "what a stage holds of its budget: kafka (what librdkafka may read ahead, chunks that are being cut), chunks (not decoded yet), batches (open), encoders (batches on their way, and encoding them), files (not committed yet)"
+    );
+    describe_gauge!("stillwell_memory_peak_bytes", "the most that a stage has held at once");
+    describe_counter!(
+        "stillwell_flushes_total",
+        "commits begun, by reason: freshness, size, memory, gaps, failures, stop"
+    );
+    describe_histogram!("stillwell_batch_bytes", "bytes of records in a commit");
 }
 
 /// Keeps the process's own gauges up to date, and the histograms of `metrics` trimmed, for ever.

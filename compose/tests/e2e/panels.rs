@@ -308,7 +308,7 @@ fn the_containers_config_fits_its_servers() {
     );
     let budget = config.ingest.memory_bytes_max;
     assert_eq!(budget, config.aggregate.memory_bytes_max);
-    assert!(read("provision/prometheus/alerts.yml").contains(&format!("0.95 * {budget}\n")));
+    assert!(read("provision/prometheus/alerts.yml").contains(&format!("0.85 * {budget}\n")));
 }
 
 fn folder() -> &'static Path {
