@@ -37,30 +37,65 @@ pub fn leaf<'a, H>(record: LeafRecord<'a, H>) -> Hash
 where
     H: IntoIterator<Item = (&'a str, Option<&'a [u8]>)>,
 {
-    let mut sha = Sha256::new();
-    sha.update([0u8]);
-    sha.update(record.partition.to_be_bytes());
-    sha.update(record.offset.to_be_bytes());
-    sha.update(record.timestamp_ms.to_be_bytes());
-    update_field(&mut sha, Some(record.topic.as_bytes()));
-    update_field(&mut sha, record.key);
-    update_field(&mut sha, record.value);
+    let mut leaf = LeafHasher::default();
+    leaf.put(&[0u8]);
+    leaf.put(&record.partition.to_be_bytes());
+    leaf.put(&record.offset.to_be_bytes());
+    leaf.put(&record.timestamp_ms.to_be_bytes());
+    leaf.field(Some(record.topic.as_bytes()));
+    leaf.field(record.key);
+    leaf.field(record.value);
     for (name, value) in record.headers {
-        update_field(&mut sha, Some(name.as_bytes()));
-        update_field(&mut sha, value);
+        leaf.field(Some(name.as_bytes()));
+        leaf.field(value);
     }
-    sha.finalize().into()
+    leaf.hash()
 }
 
-fn update_field(sha: &mut Sha256, field: Option<&[u8]>) {
-    match field {
-        None => sha.update(u32::MAX.to_be_bytes()),
-        Some(bytes) => {
-            // Kafka bounds a record by an i32, so the length always fits and never equals the marker.
-            let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX - 1);
-            sha.update(len.to_be_bytes());
-            sha.update(bytes);
+/// Bytes of a leaf put together before they are hashed: most records of one reading fit.
+const GATHERED: usize = 320;
+
+/// Hashes a leaf. What is small is put together first, as each piece that is hashed alone costs as much as many bytes.
+struct LeafHasher {
+    sha: Sha256,
+    gathered: [u8; GATHERED],
+    len: usize,
+}
+
+impl Default for LeafHasher {
+    fn default() -> Self {
+        Self { sha: Sha256::new(), gathered: [0; GATHERED], len: 0 }
+    }
+}
+
+impl LeafHasher {
+    #[inline]
+    fn put(&mut self, bytes: &[u8]) {
+        if let Some(room) = self.gathered[self.len..].get_mut(..bytes.len()) {
+            room.copy_from_slice(bytes);
+            self.len += bytes.len();
+            return;
         }
+        self.sha.update(&self.gathered[..self.len]);
+        self.sha.update(bytes);
+        self.len = 0;
+    }
+
+    fn field(&mut self, field: Option<&[u8]>) {
+        match field {
+            None => self.put(&u32::MAX.to_be_bytes()),
+            Some(bytes) => {
+                // Kafka bounds a record by an i32, so the length always fits and never equals the marker.
+                let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX - 1);
+                self.put(&len.to_be_bytes());
+                self.put(bytes);
+            }
+        }
+    }
+
+    fn hash(mut self) -> Hash {
+        self.sha.update(&self.gathered[..self.len]);
+        self.sha.finalize().into()
     }
 }
 

@@ -62,6 +62,12 @@ impl RecordChunk {
         }
     }
 
+    /// Makes room for so many bytes of keys, values and headers, and so many records.
+    pub fn reserve(&mut self, bytes: usize, records: usize) {
+        self.bytes.reserve_exact(bytes);
+        self.rows.reserve_exact(records);
+    }
+
     /// Appends the record at `offset`, which is the chunk's end: what is missing before it has been named by
     /// [`RecordChunk::push_gap`]. A header's name is text; one that came as other bytes comes encoded (see
     /// [`stillwell_schema::columns::RECORDS`]).

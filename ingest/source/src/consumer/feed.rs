@@ -15,12 +15,14 @@ pub(crate) struct Feed {
     /// Offsets below this fell to retention.
     earliest: Offset,
     open: Option<(RecordChunk, Instant)>,
+    /// Bytes and records of the chunk before, which the next will hold about as many of.
+    before: (usize, usize),
 }
 
 impl Feed {
     /// A lane that expects `next`, where the log begins at `earliest`.
     pub(crate) fn new(lane: TopicPartition, next: Offset, earliest: Offset) -> Self {
-        Self { lane, next, earliest, open: None }
+        Self { lane, next, earliest, open: None, before: (0, 0) }
     }
 
     /// Takes a record; one below the next offset was taken before and is dropped.
@@ -37,8 +39,8 @@ impl Feed {
         if offset < self.next {
             return;
         }
-        let (lane, next) = (&self.lane, self.next);
-        let (chunk, _) = self.open.get_or_insert_with(|| (RecordChunk::new(lane.clone(), next), now));
+        let (lane, next, before) = (&self.lane, self.next, self.before);
+        let (chunk, _) = self.open.get_or_insert_with(|| (chunk_like(before, lane, next), now));
         for gap in gaps(next, offset, self.earliest) {
             chunk.push_gap(gap);
         }
@@ -89,8 +91,18 @@ impl Feed {
 
     /// The open chunk, whatever it holds.
     pub(crate) fn flush(&mut self) -> Option<RecordChunk> {
-        self.open.take().map(|(chunk, _)| chunk)
+        let (chunk, _) = self.open.take()?;
+        self.before = (chunk.payload_bytes(), chunk.len());
+        Some(chunk)
     }
+}
+
+/// An empty chunk with room for about as much as the one before, so that it is not copied as it grows.
+fn chunk_like((bytes, records): (usize, usize), lane: &TopicPartition, first: Offset) -> RecordChunk {
+    let mut chunk = RecordChunk::new(lane.clone(), first);
+    let one = bytes.checked_div(records).unwrap_or(0);
+    chunk.reserve(bytes + one, records + records / 16);
+    chunk
 }
 
 /// What is missing between `next` and `offset`: what retention took, and what the broker did not deliver.
