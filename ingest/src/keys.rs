@@ -116,6 +116,14 @@ pub fn parse_public(text: &str) -> Option<String> {
     Some(hex::encode(key.to_bytes()))
 }
 
+/// A public key, hex, as the PEM that stands beside a private one; none where it is no key.
+#[must_use]
+pub fn public_pem(key: &str) -> Option<String> {
+    let mut bytes = [0; 32];
+    hex::decode_to_slice(key, &mut bytes).ok()?;
+    VerifyingKey::from_bytes(&bytes).ok()?.to_public_key_pem(LineEnding::LF).ok()
+}
+
 /// Where the public half of the key at `path` lies: `archive.pub.pem` beside `archive.pem`.
 #[must_use]
 pub fn public_path(path: &Path) -> PathBuf {

@@ -25,7 +25,7 @@ pub mod ledger;
 pub mod lookup;
 pub mod pieces;
 pub mod retain;
-mod rewrite;
+pub(crate) mod rewrite;
 
 /// Why an act was not made. Nothing is changed by one that was not.
 #[derive(Debug, Error)]

@@ -27,6 +27,7 @@ use crate::writer::leaf;
 mod exact;
 mod search;
 
+pub(crate) use search::key_changes;
 pub use search::{ProveError, Sought, prove};
 
 /// The version of this format.
@@ -149,16 +150,9 @@ impl Proof {
             return Err(ProofError::Format(self.format));
         }
         let entry = SignedEntry::parse(self.entry.clone().into_bytes())?.entry;
-        self.check_key(&entry.key, key)?;
-        self.check_place(&entry)?;
-        let path: Option<Vec<merkle::Hash>> = self.path.iter().map(|hash| unhex(hash)).collect();
-        let path = path.ok_or(ProofError::Form("path"))?;
-        let chunk = self.record.chunk()?;
-        let root = proof::root(leaf(chunk.lane(), &chunk.record(0)), self.leaf, self.leaves, &path)
-            .ok_or(ProofError::NotIncluded)?;
-        if hex::encode(root) != entry.merkle_root {
-            return Err(ProofError::NotIncluded);
-        }
+        check_key(&key_ring(&self.key_changes, key)?, &entry.key, key)?;
+        let chunk =
+            included(&self.record, Place { leaf: self.leaf, leaves: self.leaves, path: &self.path }, &entry)?;
         let decoded = readings(&chunk, decoder).map_err(ProofError::Claim)?;
         match decoded.iter().find(|found| found.index == self.reading.index) {
             Some(found) if found.is(&self.reading) => Ok(entry),
@@ -166,32 +160,46 @@ impl Proof {
             None => Err(ProofError::Claim("it has no reading of that index".into())),
         }
     }
+}
 
-    /// The key that signed is the trusted one, or changes of key connect them.
-    fn check_key(&self, found: &str, trusted: &str) -> Result<(), ProofError> {
-        let mut ring: Option<KeyRing> = None;
-        for change in &self.key_changes {
-            let change = SignedKeyChange::parse(change.clone().into_bytes())?;
-            ring.get_or_insert_with(|| KeyRing::of(&*change.body.key)).add(&change)?;
-        }
-        let ring = ring.unwrap_or_else(|| KeyRing::of(trusted));
-        match (ring.position(found), ring.position(trusted)) {
-            (Some(_), Some(_)) => Ok(()),
-            _ => Err(ProofError::Untrusted { found: found.to_owned() }),
-        }
+/// The keys that changes of key connect; the trusted one alone where there is no change.
+pub(crate) fn key_ring(key_changes: &[String], trusted: &str) -> Result<KeyRing, ProofError> {
+    let mut ring: Option<KeyRing> = None;
+    for change in key_changes {
+        let change = SignedKeyChange::parse(change.clone().into_bytes())?;
+        ring.get_or_insert_with(|| KeyRing::of(&*change.body.key)).add(&change)?;
     }
+    Ok(ring.unwrap_or_else(|| KeyRing::of(trusted)))
+}
 
-    fn check_place(&self, entry: &Entry) -> Result<(), ProofError> {
-        let covers = entry.range.contains(Offset(self.record.offset));
-        let records = entry.records.as_ref().map_or(0, |file| file.rows);
-        let same = (&entry.topic, entry.partition) == (&self.record.topic, self.record.partition);
-        if same && covers && records == self.leaves {
-            return Ok(());
-        }
-        let lane = TopicPartition::new(&*entry.topic, entry.partition).to_string();
-        let range = format!("{} to {}", entry.range.first, entry.range.next);
-        Err(ProofError::Elsewhere { lane, range })
+/// The key that signed is the trusted one, or changes of key connect them.
+pub(crate) fn check_key(ring: &KeyRing, found: &str, trusted: &str) -> Result<(), ProofError> {
+    match (ring.position(found), ring.position(trusted)) {
+        (Some(_), Some(_)) => Ok(()),
+        _ => Err(ProofError::Untrusted { found: found.to_owned() }),
     }
+}
+
+/// Where a record stands in its entry's Merkle tree, as a proof says it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place<'a> {
+    /// Its number.
+    pub(crate) leaf: u64,
+    /// Of how many.
+    pub(crate) leaves: u64,
+    /// The siblings on the way to the root, lowest first, hex.
+    pub(crate) path: &'a [String],
+}
+
+/// Checks that a record is under the root of `entry`; returns it as a chunk of its own.
+pub(crate) fn included(record: &Record, place: Place<'_>, entry: &Entry) -> Result<RecordChunk, ProofError> {
+    record.check_place(place.leaves, entry)?;
+    let path: Option<Vec<merkle::Hash>> = place.path.iter().map(|hash| unhex(hash)).collect();
+    let path = path.ok_or(ProofError::Form("path"))?;
+    let chunk = record.chunk()?;
+    let root = proof::root(leaf(chunk.lane(), &chunk.record(0)), place.leaf, place.leaves, &path)
+        .ok_or(ProofError::NotIncluded)?;
+    if hex::encode(root) == entry.merkle_root { Ok(chunk) } else { Err(ProofError::NotIncluded) }
 }
 
 impl Reading {
@@ -208,7 +216,7 @@ impl Reading {
 
 impl Record {
     /// The record of a chunk that holds one.
-    fn of(chunk: &RecordChunk) -> Self {
+    pub(crate) fn of(chunk: &RecordChunk) -> Self {
         let (lane, record) = (chunk.lane(), chunk.record(0));
         let text = |bytes: Option<&[u8]>| bytes.map(|bytes| BASE64_STANDARD.encode(bytes));
         Self {
@@ -220,6 +228,19 @@ impl Record {
             value: text(record.value),
             headers: record.headers().map(|(name, value)| (name.to_owned(), text(value))).collect(),
         }
+    }
+
+    /// Whether the entry covers it, as one of as many records.
+    fn check_place(&self, leaves: u64, entry: &Entry) -> Result<(), ProofError> {
+        let covers = entry.range.contains(Offset(self.offset));
+        let records = entry.records.as_ref().map_or(0, |file| file.rows);
+        let same = (&entry.topic, entry.partition) == (&self.topic, self.partition);
+        if same && covers && records == leaves {
+            return Ok(());
+        }
+        let lane = TopicPartition::new(&*entry.topic, entry.partition).to_string();
+        let range = format!("{} to {}", entry.range.first, entry.range.next);
+        Err(ProofError::Elsewhere { lane, range })
     }
 
     /// A chunk that holds this record alone.
@@ -240,7 +261,7 @@ impl Record {
 }
 
 /// The readings of a chunk's one record.
-fn readings(chunk: &RecordChunk, decoder: &mut dyn Decoder) -> Result<Vec<Reading>, String> {
+pub(crate) fn readings(chunk: &RecordChunk, decoder: &mut dyn Decoder) -> Result<Vec<Reading>, String> {
     let (mut table, mut columns) = (SeriesTable::default(), ReadingColumns::default());
     let record = chunk.record(0);
     record.value.ok_or("the record has no value")?;

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData, RowGroupMetaData};
+use parquet::file::reader::ChunkReader;
 use stillwell_schema::merkle::{self, LeafRecord};
 use stillwell_schema::{Offset, TopicPartition};
 use stillwell_source::chunk::RecordChunk;
@@ -41,9 +42,18 @@ pub(crate) fn each_batch(
     columns: Option<&[&str]>,
     each: &mut dyn FnMut(&RecordBatch),
 ) -> Result<(), ArrowError> {
+    each_batch_of(bytes, columns, each)
+}
+
+/// The same of any file that can be read from the middle.
+pub(crate) fn each_batch_of<R: ChunkReader + 'static>(
+    source: R,
+    columns: Option<&[&str]>,
+    each: &mut dyn FnMut(&RecordBatch),
+) -> Result<(), ArrowError> {
     // A damaged file can make the decoders panic; it is then as unreadable as one that they refuse.
     let read = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        let builder = ParquetRecordBatchReaderBuilder::try_new(bytes)?;
+        let builder = ParquetRecordBatchReaderBuilder::try_new(source)?;
         let mask = match columns {
             Some(columns) => ProjectionMask::columns(builder.parquet_schema(), columns.iter().copied()),
             None => ProjectionMask::all(),

@@ -24,7 +24,7 @@ use stillwell_schema::{TopicPartition, paths};
 use crate::evidence;
 use crate::store::{ArchiveStore, StoreError};
 
-mod files;
+pub(crate) mod files;
 pub mod kafka;
 mod lane;
 mod leaves;

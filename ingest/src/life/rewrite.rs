@@ -33,11 +33,11 @@ use crate::writer::{ROW_GROUP_BYTES, records_encodings};
 
 mod chunks;
 mod digest;
-mod merge;
+pub(crate) mod merge;
 mod offsets;
 mod prove;
 
-pub(super) use offsets::Offsets;
+pub(crate) use offsets::Offsets;
 
 /// Rows of a records file decoded at once; fewer where they are large.
 const RECORDS_ROWS: usize = 1024;

@@ -173,7 +173,7 @@ fn proof_of(
     })
 }
 
-fn key_changes(store: &dyn ArchiveStore) -> Result<Vec<String>, EvidenceError> {
+pub(crate) fn key_changes(store: &dyn ArchiveStore) -> Result<Vec<String>, EvidenceError> {
     let mut changes = Vec::new();
     for seq in 0.. {
         let Some(change) = evidence::read::<KeyChange>(store, paths::KEY_CHANGES, seq)? else { break };

@@ -9,7 +9,7 @@ use crate::store::{ArchiveStore, StoreError};
 
 /// Reads a file and holds its size and hash against what is stated of it. None comes back of one that is missing or
 /// altered: what is in it then says nothing.
-pub(super) fn read(
+pub(crate) fn read(
     store: &dyn ArchiveStore,
     file: &FileRef,
     problems: &mut Vec<Problem>,

@@ -200,7 +200,7 @@ impl LaneReport {
 }
 
 impl Problem {
-    pub(super) fn new(kind: ProblemKind, object: impl Into<String>, message: impl Into<String>) -> Self {
+    pub(crate) fn new(kind: ProblemKind, object: impl Into<String>, message: impl Into<String>) -> Self {
         Self { kind, seq: None, object: object.into(), offset: None, message: message.into() }
     }
 
@@ -208,7 +208,7 @@ impl Problem {
         Self { seq: Some(seq), ..self }
     }
 
-    pub(super) fn at(self, offset: Offset) -> Self {
+    pub(crate) fn at(self, offset: Offset) -> Self {
         Self { offset: Some(offset), ..self }
     }
 }

@@ -29,6 +29,51 @@ pub fn path(leaves: &[Hash], index: usize) -> Vec<Hash> {
     path
 }
 
+/// All nodes of a tree: where many leaves of it are proven, each node is hashed once.
+///
+/// ```
+/// use stillwell_schema::merkle::proof::{Nodes, path};
+/// let leaves = [[1; 32], [2; 32], [3; 32]];
+/// let nodes = Nodes::new(leaves.to_vec());
+/// assert_eq!(nodes.path(1), path(&leaves, 1));
+/// ```
+#[derive(Clone, Debug)]
+pub struct Nodes {
+    /// From the leaves up; a last node without a neighbour stands in the level above as it is.
+    levels: Vec<Vec<Hash>>,
+}
+
+impl Nodes {
+    /// The nodes over `leaves`.
+    #[must_use]
+    pub fn new(leaves: Vec<Hash>) -> Self {
+        let mut levels = vec![leaves];
+        while let Some(below) = levels.last().filter(|below| below.len() > 1) {
+            let node = |pair: &[Hash]| match pair {
+                [left, right] => parent(left, right),
+                rest => rest[0],
+            };
+            let above: Vec<Hash> = below.chunks(2).map(node).collect();
+            levels.push(above);
+        }
+        Self { levels }
+    }
+
+    /// The root, as of [`Tree::root`].
+    #[must_use]
+    pub fn root(&self) -> Hash {
+        let top = self.levels.last().and_then(|top| top.first());
+        top.copied().unwrap_or_else(|| Tree::default().root())
+    }
+
+    /// The path of leaf `index`, as of [`path`].
+    #[must_use]
+    pub fn path(&self, index: usize) -> Vec<Hash> {
+        let levels = self.levels.iter().enumerate();
+        levels.filter_map(|(height, level)| level.get((index >> height) ^ 1).copied()).collect()
+    }
+}
+
 fn tree_hash(leaves: &[Hash]) -> Hash {
     let mut tree = Tree::default();
     leaves.iter().for_each(|leaf| tree.push(*leaf));
@@ -83,6 +128,18 @@ mod tests {
                     assert_eq!(fits, i == j, "leaf {j} by the path of leaf {i} of {n}");
                 }
                 assert_ne!(root(*leaf, i as u64 + 1, u64::from(n), &path), Some(whole));
+            }
+        }
+    }
+
+    #[test]
+    fn the_nodes_of_a_tree_have_its_root_and_the_paths_of_its_leaves() {
+        for n in 0..70 {
+            let leaves = leaves(n);
+            let nodes = Nodes::new(leaves.clone());
+            assert_eq!(nodes.root(), tree_hash(&leaves), "{n} leaves");
+            for i in 0..leaves.len() {
+                assert_eq!(nodes.path(i), path(&leaves, i), "leaf {i} of {n}");
             }
         }
     }

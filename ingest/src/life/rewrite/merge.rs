@@ -19,12 +19,12 @@ const ROWS_AHEAD: usize = 1 << 19;
 const ROWS_OUT: usize = 1 << 15;
 
 /// Rows decoded at once of each of `sources` sources.
-pub(super) fn batch_rows(sources: usize) -> usize {
+pub(crate) fn batch_rows(sources: usize) -> usize {
     (ROWS_AHEAD / sources.max(1)).clamp(256, 1 << 13)
 }
 
 /// The merged stream.
-pub(super) struct Merge<'a> {
+pub(crate) struct Merge<'a> {
     sources: Vec<Source<'a>>,
     /// Sources that have rows left, the one with the least next row last.
     order: Vec<usize>,
@@ -37,7 +37,7 @@ pub(super) struct Merge<'a> {
 }
 
 impl<'a> Merge<'a> {
-    pub(super) fn new(readers: Vec<ParquetRecordBatchReader>, erased: Option<&'a Offsets>) -> Self {
+    pub(crate) fn new(readers: Vec<ParquetRecordBatchReader>, erased: Option<&'a Offsets>) -> Self {
         let sources = readers.into_iter().map(|reader| Source { reader, erased, batch: None, slot: 0 });
         Self {
             sources: sources.collect(),
@@ -50,7 +50,7 @@ impl<'a> Merge<'a> {
     }
 
     /// The next rows in order; none after the last.
-    pub(super) fn next(&mut self) -> Result<Option<RecordBatch>> {
+    pub(crate) fn next(&mut self) -> Result<Option<RecordBatch>> {
         if self.held.is_empty() {
             for at in 0..self.sources.len() {
                 self.read_up(at)?;

@@ -4,30 +4,30 @@ use std::collections::BTreeMap;
 
 /// Offsets by the 64 that they lie in.
 #[derive(Clone, Debug, Default)]
-pub(in crate::life) struct Offsets(BTreeMap<i64, u64>);
+pub(crate) struct Offsets(BTreeMap<i64, u64>);
 
 impl Offsets {
     /// Adds an offset.
-    pub(in crate::life) fn insert(&mut self, offset: i64) {
+    pub(crate) fn insert(&mut self, offset: i64) {
         let (word, bit) = place(offset);
         *self.0.entry(word).or_default() |= bit;
     }
 
     /// Adds all of another set.
-    pub(in crate::life) fn append(&mut self, other: Self) {
+    pub(crate) fn append(&mut self, other: Self) {
         for (word, bits) in other.0 {
             *self.0.entry(word).or_default() |= bits;
         }
     }
 
     /// Whether it is inside.
-    pub(in crate::life) fn contains(&self, offset: i64) -> bool {
+    pub(crate) fn contains(&self, offset: i64) -> bool {
         let (word, bit) = place(offset);
         self.0.get(&word).is_some_and(|bits| bits & bit != 0)
     }
 
     /// How many are inside.
-    pub(in crate::life) fn len(&self) -> u64 {
+    pub(crate) fn len(&self) -> u64 {
         self.0.values().map(|bits| u64::from(bits.count_ones())).sum()
     }
 }
