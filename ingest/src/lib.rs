@@ -4,7 +4,7 @@
 //! chunks into an open batch, within the `memory` that all lanes share, and keeps at most one commit in flight;
 //! [`writer`] turns a batch into two Parquet files; [`commit`] makes them part of the archive by creating one signed entry. [`manifest`]
 //! reads chains of entries, [`evidence`] keeps what holds for all lanes (keys, checkpoints), [`verify`] checks it
-//! all against the files and [`proof`] shows one reading to those who hold the public key; [`life`] merges small files
+//! all against the files [`proof`] shows one reading to those who hold the public key and [`export`] many, as a pack; [`life`] merges small files
 //! into large ones and erases what is no longer kept; [`gc`] collects what no reader is shown, and
 //! [`delta`] tells other engines what our own are shown. All of it stands on a
 //! [`store`], leaves blocking and computing to [`workers`] and signs with a key from [`keys`].
@@ -19,6 +19,7 @@ mod dead;
 pub mod delta;
 pub mod error;
 pub mod evidence;
+pub mod export;
 pub mod gc;
 pub mod keys;
 mod lane;

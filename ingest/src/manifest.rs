@@ -136,7 +136,7 @@ fn search_head(store: &dyn ArchiveStore, lane: &TopicPartition) -> Result<Head, 
     follow(&before, lane, last).map(|signed| signed.head())
 }
 
-fn expect_entry(
+pub(crate) fn expect_entry(
     store: &dyn ArchiveStore,
     lane: &TopicPartition,
     seq: u64,

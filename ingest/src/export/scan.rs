@@ -1,0 +1,94 @@
+//! Finds the readings that are asked for, file by file, and reads no file that cannot hold one.
+
+use arrow::array::{BooleanArray, RecordBatch};
+use arrow::compute::filter_record_batch;
+use parquet::errors::ParquetError;
+use stillwell_schema::TopicPartition;
+use stillwell_schema::ledger::View;
+use stillwell_schema::manifest::FileRef;
+
+use super::rows::Columns;
+use super::{ExportError, Site};
+use crate::life::pieces::Piece;
+use crate::life::rewrite::Offsets;
+use crate::manifest::expect_entry;
+use crate::reader::each_batch;
+use crate::verify::{Problem, ProblemKind, files};
+
+/// The readings of a piece that are asked for.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    /// How many.
+    pub(super) readings: u64,
+    /// Their records.
+    pub(super) offsets: Offsets,
+}
+
+/// Whether a piece may hold readings that are asked for, by what its entry or act states.
+pub(super) fn may_hold(
+    site: &Site<'_>,
+    lane: &TopicPartition,
+    view: &View,
+    piece: &Piece,
+) -> Result<bool, ExportError> {
+    if !site.query.may_be_in(piece.time_us, None) {
+        return Ok(false);
+    }
+    if let Some(standing) = view.covering(piece.span.first_seq) {
+        let mut files = standing.cover.readings.iter();
+        return Ok(files.any(|file| {
+            site.query.may_be_in(Some((file.time_min_us, file.time_max_us)), file.machines.as_deref())
+        }));
+    }
+    Ok(site.query.concerns(&expect_entry(site.store, lane, piece.span.first_seq)?.entry))
+}
+
+/// Shows the readings of a piece that are asked for, batch by batch.
+pub(super) fn readings(
+    site: &Site<'_>,
+    piece: &Piece,
+    each: &mut dyn FnMut(RecordBatch) -> Result<(), ExportError>,
+) -> Result<Found, ExportError> {
+    let mut found = Found::default();
+    for file in &piece.readings {
+        each_rows(site, file, &mut |batch| {
+            let columns = Columns::of(batch);
+            let keep: Vec<bool> =
+                columns.rows().map(|row| site.query.wants(row.machine, row.time_us)).collect();
+            for row in columns.rows().zip(&keep).filter_map(|(row, keep)| keep.then_some(row)) {
+                found.readings += 1;
+                found.offsets.insert(row.offset);
+            }
+            if !keep.contains(&true) {
+                return Ok(());
+            }
+            each(filter_record_batch(batch, &BooleanArray::from(keep)).map_err(ParquetError::from)?)
+        })?;
+    }
+    Ok(found)
+}
+
+/// Shows the rows of a file of the archive, once its bytes are those that were committed.
+pub(super) fn each_rows(
+    site: &Site<'_>,
+    file: &FileRef,
+    each: &mut dyn FnMut(&RecordBatch) -> Result<(), ExportError>,
+) -> Result<(), ExportError> {
+    let mut problems = Vec::new();
+    let bytes = files::read(site.store, file, &mut problems)?.unwrap_or_default();
+    if let Some(problem) = problems.pop() {
+        return Err(ExportError::Damaged(Box::new(problem)));
+    }
+    (site.tick)(file.bytes);
+    let mut done = Ok(());
+    let read = each_batch(bytes, None, &mut |batch| {
+        if done.is_ok() {
+            done = each(batch);
+        }
+    });
+    read.map_err(|error| {
+        let problem = Problem::new(ProblemKind::Unreadable, &file.path, error.to_string());
+        ExportError::Damaged(Box::new(problem))
+    })?;
+    done
+}
