@@ -1,10 +1,10 @@
-//! The commands of those who trust nobody: `verify`, `prove`, `verify-proof`, `checkpoint`, `keys`.
+//! The commands of those who trust nobody: `verify`, `prove`, `verify-proof`, `export`, `checkpoint`,
+//! `keys`.
 //!
 //! They read the archive alone, whether a stack runs or not, and need no server.
 
 use std::cell::Cell;
 use std::fs;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use rand::rngs::SysRng;
 use stillwell_ingest::keys::{self, rotation};
-use stillwell_ingest::proof::{self, Proof, Sought};
+use stillwell_ingest::proof::{self, Sought};
 use stillwell_ingest::store::{self, ArchiveStore};
 use stillwell_ingest::verify::{self, Level, Options, Report, kafka};
 use stillwell_ingest::{evidence, keys::public_path};
@@ -26,7 +26,12 @@ use crate::config::Config;
 use crate::endpoints::Endpoints;
 use crate::stages;
 
+mod export;
+mod proofs;
 mod show;
+
+pub use export::ExportArgs;
+pub use proofs::VerifyProofArgs;
 
 const VERIFY_EXAMPLES: &str = "\
 Examples:
@@ -41,7 +46,11 @@ Exit code: 0 sound, 1 something is wrong, 2 it could not be verified.";
 const PROVE_EXAMPLES: &str = "\
 Examples:
   stillwell prove --machine press-07 --sensor oil --time 2026-11-25T06:00:00Z > proof.json
-  stillwell verify-proof proof.json --public-key archive.pub.pem";
+  stillwell verify-proof proof.json --public-key archive.pub.pem
+  stillwell verify-proof proofs.jsonl --public-key archive.pub.pem    a proof a line
+  stillwell verify-proof pack --public-key archive.pub.pem            a folder that `stillwell export` wrote
+
+Exit code: 0 all of it holds, 1 something does not, or could not be read.";
 
 const KEYS_EXAMPLES: &str = "\
 Examples:
@@ -57,9 +66,12 @@ pub enum Command {
     /// Prove that one reading is in the archive
     #[command(after_help = PROVE_EXAMPLES)]
     Prove(ProveArgs),
-    /// Check such a proof with a public key alone
+    /// Check such a proof, a file of them or an audit pack with a public key alone
     #[command(after_help = PROVE_EXAMPLES)]
     VerifyProof(VerifyProofArgs),
+    /// Write an audit pack: the readings of machines and times, their records, and what proves them
+    #[command(after_help = export::EXAMPLES)]
+    Export(ExportArgs),
     /// Sign where every lane ends now, and print it: a copy kept elsewhere shows a later truncation
     Checkpoint(CheckpointArgs),
     /// The keys that sign the archive
@@ -138,16 +150,6 @@ pub struct ProveArgs {
     record: Option<(i32, Offset)>,
 }
 
-/// Which proof is checked, with which key.
-#[derive(Args, Debug)]
-pub struct VerifyProofArgs {
-    /// The proof; - reads it from stdin
-    proof: PathBuf,
-    /// A public key of the archive that you trust (PEM or hex)
-    #[arg(long, value_name = "FILE")]
-    public_key: PathBuf,
-}
-
 /// Where a checkpoint goes.
 #[derive(Args, Debug)]
 pub struct CheckpointArgs {
@@ -186,7 +188,8 @@ pub fn run(command: Command, config: &Config) -> anyhow::Result<u8> {
     match command {
         Command::Verify(args) => verify(&args, config),
         Command::Prove(args) => prove(args, config),
-        Command::VerifyProof(args) => verify_proof(&args, config),
+        Command::VerifyProof(args) => proofs::verify(&args, config),
+        Command::Export(args) => export::run(&args, config),
         Command::Checkpoint(args) => checkpoint(&args, config),
         Command::Keys(KeysCommand::Show(args)) => {
             let (store, key_file) = (args.open(config)?, args.key_file(config));
@@ -330,24 +333,6 @@ fn prove(args: ProveArgs, config: &Config) -> anyhow::Result<u8> {
     let (proof, matches) = proved?;
     println!("{}", serde_json::to_string_pretty(&proof)?);
     show::others(matches, &proof);
-    Ok(0)
-}
-
-#[allow(clippy::print_stdout)]
-fn verify_proof(args: &VerifyProofArgs, config: &Config) -> anyhow::Result<u8> {
-    let mut text = String::new();
-    if args.proof == Path::new("-") {
-        std::io::stdin().read_to_string(&mut text)?;
-    } else {
-        text = fs::read_to_string(&args.proof)
-            .with_context(|| format!("cannot read the proof {}", args.proof.display()))?;
-    }
-    let proof: Proof = serde_json::from_str(&text)
-        .with_context(|| format!("{} is no proof, as `stillwell prove` writes it", args.proof.display()))?;
-    let key = keys::load_public(&args.public_key)?;
-    let mut decoder = stages::decoder(config, &proof.record.topic)?;
-    let entry = proof.check(&key, &mut *decoder).context("the proof does not hold")?;
-    print!("{}", show::proven(&proof, &entry));
     Ok(0)
 }
 

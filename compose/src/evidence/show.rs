@@ -4,6 +4,7 @@ use std::fmt::{Display, Write};
 use std::path::Path;
 
 use chrono::{DateTime, SecondsFormat};
+use stillwell_ingest::export::{Manifest, Plan, check};
 use stillwell_ingest::keys::rotation::{self, Rotation};
 use stillwell_ingest::keys::{self};
 use stillwell_ingest::proof::Proof;
@@ -139,6 +140,82 @@ pub(super) fn proven(proof: &Proof, entry: &Entry) -> String {
         time(entry.written_us),
         entry.key,
     )
+}
+
+/// Proofs of a file that were checked, and how many of them do not hold.
+pub(super) fn proven_lines(lines: u64, wrong: u64) -> String {
+    match wrong {
+        0 => format!("all {} proofs hold\n", grouped(lines)),
+        _ => format!("{} of {} proofs DO NOT HOLD\n", grouped(wrong), grouped(lines)),
+    }
+}
+
+/// What an export would hold.
+pub(super) fn planned(plan: &Plan) -> String {
+    format!(
+        "{} readings from {} records of {} lanes would be exported\n",
+        grouped(plan.readings),
+        grouped(plan.records),
+        grouped(plan.lanes)
+    )
+}
+
+/// A pack that was written.
+pub(super) fn exported(manifest: &Manifest, out: &Path, is_trusted: bool) -> String {
+    let bytes = manifest.files.iter().map(|file| file.bytes).sum();
+    let mut text = format!(
+        "{} readings of {} machines from {} records are in {}, {} bytes\n  signed   {}\n",
+        grouped(manifest.readings),
+        grouped(manifest.machines.len() as u64),
+        grouped(manifest.records),
+        out.display(),
+        grouped(bytes),
+        manifest.key
+    );
+    if !is_trusted {
+        text += "           by the archive's own word: --public-key holds it against a key that you trust\n";
+    }
+    let _ = writeln!(text, "  read     {}", out.join("README.html").display());
+    let _ =
+        writeln!(text, "  check    stillwell verify-proof --public-key archive.pub.pem {}", out.display());
+    text
+}
+
+/// A pack that was checked.
+pub(super) fn pack(report: &check::Report) -> String {
+    let mut out = String::new();
+    let query = &report.manifest.query;
+    let (from, to) = (time(query.from_us), time(query.to_us));
+    let _ = writeln!(out, "machines {}, from {from} to {to}", query.machines.join(", "));
+    for problem in report.problems.iter().take(SHOWN_MAX) {
+        let _ = writeln!(out, "WRONG  {problem}");
+    }
+    if report.problems_total > SHOWN_MAX as u64 {
+        let _ =
+            writeln!(out, "       and {} more; --json lists them", report.problems_total - SHOWN_MAX as u64);
+    }
+    for note in &report.notes {
+        let _ = writeln!(out, "OPEN   {note}");
+    }
+    let totals = [
+        (report.readings, "readings"),
+        (report.records, "records proven"),
+        (report.entries, "entries"),
+        (report.erasures, "erasures"),
+    ];
+    let totals: Vec<String> = totals.iter().map(|(n, what)| format!("{} {what}", grouped(*n))).collect();
+    let _ = writeln!(out, "{}", totals.join(", "));
+    let _ = writeln!(out, "signatures held against key {}…", &report.key[..16]);
+    let verdict = match (report.sound, report.readings_open) {
+        (false, _) => format!("the pack DOES NOT HOLD: {} problems", grouped(report.problems_total)),
+        (true, 0) => "the pack holds: each reading is what a signed record says".to_owned(),
+        (true, open) => format!(
+            "the pack holds, but {} readings were not held against their records: give the config of their topics",
+            grouped(open)
+        ),
+    };
+    let _ = writeln!(out, "{verdict}");
+    out
 }
 
 /// A checkpoint that was written to a file.
