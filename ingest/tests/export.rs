@@ -163,7 +163,7 @@ fn a_pack_holds_what_was_asked_for_and_nothing_else_and_checks() {
         assert_eq!(values, found.iter().map(|known| known.5).collect::<Vec<_>>());
         written += 1;
     }
-    assert!(written > 20 && empty > 3, "{written} packs, {empty} of nothing");
+    assert!(written > 15 && empty > 3, "{written} packs, {empty} of nothing");
     assert_eq!(names(folder.path()).len(), written, "nothing is left of those that were not made");
 }
 
@@ -181,11 +181,8 @@ fn whatever_byte_of_a_pack_is_changed_is_found() {
             let at = random.random_range(0..changed.len());
             changed[at] ^= 1 << random.random_range(0..7);
             fs::write(&path, &changed).unwrap();
-            let found =
-                check(&pack, &Audit { key: &public_key(), salt: [7; 16], decoder_of: &decoder }, &|_| ());
-            // A change of key that is damaged leaves nothing to hold the rest against.
-            let found =
-                found.map_or(true, |report| report.problems.iter().any(|one| one.object == file.name));
+            let report = checked(&pack, &public_key());
+            let found = report.problems.iter().any(|one| one.object == file.name);
             assert!(found, "byte {at} of {}", file.name);
         }
         fs::write(&path, &bytes).unwrap();
@@ -238,7 +235,7 @@ fn a_topic_that_cannot_be_decoded_is_left_open_and_named() {
     let folder = tempfile::tempdir().unwrap();
     let pack = folder.path().join("pack");
     let (_, manifest) = pack_of(3, query(&["press-*"], 0, 60), &pack);
-    let none = |topic: &str| Err(format!("no {topic}"));
+    let none = |topic: &str| -> Result<Box<dyn Decoder>, String> { Err(format!("no {topic}")) };
     let audit = Audit { key: &public_key(), salt: [7; 16], decoder_of: &none };
     let report = check(&pack, &audit, &|_| ()).unwrap();
     assert!(report.sound && report.notes.iter().all(|note| note.contains("no readings")), "{report:?}");

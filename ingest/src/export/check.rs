@@ -165,8 +165,7 @@ pub fn check(folder: &Path, audit: &Audit<'_>, tick: Tick<'_>) -> Result<Report,
     if manifest.format != FORMAT {
         return Err(CheckError::Format(manifest.format));
     }
-    let changes = key_changes(folder)?;
-    let report = Report {
+    let mut report = Report {
         sound: true,
         manifest,
         key: audit.key.to_owned(),
@@ -179,19 +178,17 @@ pub fn check(folder: &Path, audit: &Audit<'_>, tick: Tick<'_>) -> Result<Report,
         problems: Vec::new(),
         problems_total: 0,
     };
-    let ring = proof::key_ring(&changes, audit.key)?;
+    check_files(folder, &mut report, tick);
+    if !report.sound {
+        // What is in an altered file would only repeat it.
+        return Ok(report);
+    }
+    let ring = proof::key_ring(&key_changes(folder)?, audit.key)?;
     let mut check = Check { folder, audit, ring, lanes: BTreeMap::new(), report };
-    check.files(tick);
     check.records()?;
     check.erasures()?;
     check.readings()?;
     Ok(check.report)
-}
-
-/// Bytes of the files of a pack, as its manifest states them.
-#[must_use]
-pub fn bytes(manifest: &Manifest) -> u64 {
-    manifest.files.iter().map(|file| file.bytes).sum()
 }
 
 /// The lines of `keys.jsonl`.
@@ -204,32 +201,39 @@ fn key_changes(folder: &Path) -> Result<Vec<String>, CheckError> {
     Ok(changes)
 }
 
-impl Check<'_> {
-    /// Holds every file against its hash, and the manifest against what must be there.
-    fn files(&mut self, tick: Tick<'_>) {
-        let stated = self.report.manifest.files.clone();
-        let needed =
-            [names::READINGS, names::CSV, names::RECORDS, names::PROOFS, names::ENTRIES, names::ERASURES];
-        for name in needed.iter().filter(|name| !stated.iter().any(|file| file.name == **name)) {
-            self.report.problem(ProblemKind::Missing, *name, "manifest.json does not name it");
-        }
-        for file in stated {
-            // A name is of this folder, whatever the manifest says.
-            let name = Path::new(&file.name).file_name().unwrap_or_default();
-            match hash(&self.folder.join(name), tick) {
-                Ok((bytes, sha256)) if bytes == file.bytes && sha256 == file.sha256 => {}
-                Ok((bytes, sha256)) => {
-                    let message = format!(
-                        "was altered: {bytes} bytes with SHA-256 {sha256}, where {} with {} are stated",
-                        file.bytes, file.sha256
-                    );
-                    self.report.problem(ProblemKind::File, file.name, message);
-                }
-                Err(error) => self.report.problem(ProblemKind::Missing, file.name, error.to_string()),
+/// Holds every file against its hash, and the manifest against what must be there.
+fn check_files(folder: &Path, report: &mut Report, tick: Tick<'_>) {
+    let stated = report.manifest.files.clone();
+    let needed = [
+        names::READINGS,
+        names::CSV,
+        names::RECORDS,
+        names::PROOFS,
+        names::ENTRIES,
+        names::ERASURES,
+        names::KEYS,
+    ];
+    for name in needed.iter().filter(|name| !stated.iter().any(|file| file.name == **name)) {
+        report.problem(ProblemKind::Missing, *name, "manifest.json does not name it");
+    }
+    for file in stated {
+        // A name is of this folder, whatever the manifest says.
+        let name = Path::new(&file.name).file_name().unwrap_or_default();
+        match hash(&folder.join(name), tick) {
+            Ok((bytes, sha256)) if bytes == file.bytes && sha256 == file.sha256 => {}
+            Ok((bytes, sha256)) => {
+                let message = format!(
+                    "was altered: {bytes} bytes with SHA-256 {sha256}, where {} with {} are stated",
+                    file.bytes, file.sha256
+                );
+                report.problem(ProblemKind::File, file.name, message);
             }
+            Err(error) => report.problem(ProblemKind::Missing, file.name, error.to_string()),
         }
     }
+}
 
+impl Check<'_> {
     /// Opens a file of the pack.
     fn open(&self, name: &str) -> Result<File, CheckError> {
         let path = self.folder.join(name);

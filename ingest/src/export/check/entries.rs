@@ -20,20 +20,21 @@ pub(super) struct Entries {
 }
 
 impl Entries {
-    /// The entry number `seq` of `lane`, which is none of those that were passed; none where it is not there, and
-    /// then none are left.
+    /// The entry number `seq` of `lane`, which comes after those that were asked for before; none where it is not
+    /// there.
     pub(super) fn find(
         &mut self,
         check: &mut Check<'_>,
         lane: &TopicPartition,
         seq: u64,
     ) -> Result<Option<&SignedEntry>, CheckError> {
-        while !self.at.as_ref().is_some_and(|(of, signed)| of == lane && signed.entry.seq == seq) {
+        while self.at.as_ref().is_none_or(|(of, signed)| (of, signed.entry.seq) < (lane, seq)) {
             if !self.advance(check)? {
                 return Ok(None);
             }
         }
-        Ok(self.at.as_ref().map(|(_, signed)| signed))
+        let found = self.at.as_ref().filter(|(of, signed)| (of, signed.entry.seq) == (lane, seq));
+        Ok(found.map(|(_, signed)| signed))
     }
 
     /// Checks those that are left.
