@@ -11,7 +11,6 @@ use arrow::compute::filter_record_batch;
 use arrow::datatypes::Int64Type;
 use parquet::arrow::ArrowWriter;
 use parquet::errors::ParquetError;
-use stillwell_schema::manifest::FileRef;
 use stillwell_schema::merkle::Hash;
 use stillwell_schema::merkle::proof::Nodes;
 use stillwell_schema::{Offset, SignedEntry, columns, paths};
@@ -19,7 +18,7 @@ use stillwell_schema::{Offset, SignedEntry, columns, paths};
 use super::entries::{LaneEntries, records_of};
 use super::folder::{Folder, Out};
 use super::runs::properties;
-use super::scan::each_rows;
+use super::scan::{each_record, each_rows};
 use super::{ExportError, FORMAT, Inclusion, Site, names};
 use crate::life::pieces::Piece;
 use crate::life::rewrite::Offsets;
@@ -38,15 +37,6 @@ pub(super) struct Evidence {
     proofs: Out,
     entries: Out,
     pub(super) erasures: Out,
-}
-
-/// Shows the records of a file of the archive batch by batch, each with its original bytes in `value`.
-fn each(
-    site: &Site<'_>,
-    file: &FileRef,
-    each: &mut dyn FnMut(&RecordBatch) -> Result<(), ExportError>,
-) -> Result<(), ExportError> {
-    each_rows(site, file, each)
 }
 
 impl Evidence {
@@ -85,8 +75,8 @@ impl Evidence {
             entries,
             evidence: self,
         };
-        for file in piece.records.iter().filter(|_| wanted.len() > 0) {
-            each(site, file, &mut |batch| walk.batch(batch))?;
+        if wanted.len() > 0 {
+            each_record(site, piece, &mut |batch| walk.batch(batch))?;
         }
         while walk.advance()? {}
         if walk.proven == wanted.len() {

@@ -2,6 +2,8 @@
 
 use arrow::array::{BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
+use arrow::error::ArrowError;
+use bytes::Bytes;
 use parquet::errors::ParquetError;
 use stillwell_schema::TopicPartition;
 use stillwell_schema::ledger::View;
@@ -12,6 +14,7 @@ use super::{ExportError, Site};
 use crate::life::pieces::Piece;
 use crate::life::rewrite::Offsets;
 use crate::manifest::expect_entry;
+use crate::originals::each_record_batch;
 use crate::reader::each_batch;
 use crate::verify::{Problem, ProblemKind, files};
 
@@ -74,14 +77,44 @@ pub(super) fn each_rows(
     file: &FileRef,
     each: &mut dyn FnMut(&RecordBatch) -> Result<(), ExportError>,
 ) -> Result<(), ExportError> {
+    let bytes = load(site, file)?;
+    shown(file, each, |show| each_batch(bytes, None, show))
+}
+
+/// Shows the records of a piece, once its bytes are those that were committed, each with its original bytes.
+pub(super) fn each_record(
+    site: &Site<'_>,
+    piece: &Piece,
+    each: &mut dyn FnMut(&RecordBatch) -> Result<(), ExportError>,
+) -> Result<(), ExportError> {
+    let readings: Result<Vec<_>, _> = piece.readings.iter().map(|file| load(site, file)).collect();
+    let readings = readings?;
+    for file in &piece.records {
+        let bytes = load(site, file)?;
+        shown(file, each, |show| each_record_batch(bytes, readings.clone(), show))?;
+    }
+    Ok(())
+}
+
+/// A file's bytes, if they are those that were committed.
+fn load(site: &Site<'_>, file: &FileRef) -> Result<Bytes, ExportError> {
     let mut problems = Vec::new();
     let bytes = files::read(site.store, file, &mut problems)?.unwrap_or_default();
     if let Some(problem) = problems.pop() {
         return Err(ExportError::Damaged(Box::new(problem)));
     }
     (site.tick)(file.bytes);
+    Ok(bytes)
+}
+
+/// Shows what `read` shows of a file until `each` fails.
+fn shown(
+    file: &FileRef,
+    each: &mut dyn FnMut(&RecordBatch) -> Result<(), ExportError>,
+    read: impl FnOnce(&mut dyn FnMut(&RecordBatch)) -> Result<(), ArrowError>,
+) -> Result<(), ExportError> {
     let mut done = Ok(());
-    let read = each_batch(bytes, None, &mut |batch| {
+    let read = read(&mut |batch| {
         if done.is_ok() {
             done = each(batch);
         }
