@@ -1,14 +1,16 @@
 //! The Parquet archive as SQL tables.
 //!
 //! [`place`] opens it; [`catalogue`] reads manifest and ledger, which alone say what exists, into [`commits`];
-//! [`prune`] leaves out the files that a filter rules out; [`table`] scans the rest, by [`footers`]; [`rows`] counts
-//! without any file.
+//! [`prune`] leaves out the files that a filter rules out; [`table`] scans the rest, by [`files`] and [`footers`];
+//! [`restore`] puts original bytes in their place; [`rows`] counts without any file.
 
 pub mod catalogue;
 pub mod commits;
+mod files;
 mod footers;
 mod place;
 mod prune;
+mod restore;
 mod rows;
 pub mod table;
 

@@ -14,6 +14,7 @@ use futures::{StreamExt, TryStreamExt, future, stream};
 use object_store::{ObjectStore, ObjectStoreExt, path::Path};
 use stillwell_schema::ledger::{ActError, SignedAct, Standing, View};
 use stillwell_schema::manifest::EntryError;
+use stillwell_schema::original::RestoreError;
 use stillwell_schema::paths;
 use stillwell_schema::{Head, SignedEntry, TopicPartition};
 use thiserror::Error;
@@ -61,6 +62,29 @@ pub enum ArchiveError {
         path: String,
         /// Why.
         source: Arc<object_store::Error>,
+    },
+    /// The readings that a record's bytes are rebuilt from cannot be read.
+    #[error(
+        "the record at offset {offset} cannot be rebuilt, its readings in {path} cannot be read: {reason}; \
+         run stillwell verify, which names what is damaged"
+    )]
+    Readings {
+        /// The first record that needs them.
+        offset: i64,
+        /// Their file.
+        path: String,
+        /// Why.
+        reason: String,
+    },
+    /// The readings that are there do not rebuild a record's bytes.
+    #[error(
+        "{source}; its readings were looked for in {path}, run stillwell verify, which names what is damaged"
+    )]
+    Original {
+        /// Where the readings were looked for: files, or the manifest that names none.
+        path: String,
+        /// Which record, and what is wrong.
+        source: Arc<RestoreError>,
     },
     /// A task of ours ended early.
     #[error("reading the manifest was cut off: {0}")]

@@ -78,6 +78,11 @@ impl LaneCommits {
         self.head.as_ref()
     }
 
+    /// All of them, by their entries.
+    pub(super) fn commits(&self) -> &[Arc<Commit>] {
+        &self.commits
+    }
+
     /// Rows in all files of one kind.
     #[must_use]
     pub fn rows(&self, kind: FileKind) -> u64 {

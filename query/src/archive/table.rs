@@ -5,12 +5,10 @@ use std::sync::{Arc, LazyLock};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
-use datafusion::common::config::TableParquetOptions;
 use datafusion::common::stats::Precision;
 use datafusion::common::{ColumnStatistics, Result, ScalarValue, Statistics, project_schema};
 use datafusion::datasource::listing::PartitionedFile;
-use datafusion::datasource::physical_plan::parquet::CachedParquetFileReaderFactory;
-use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
+use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder};
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::error::DataFusionError;
 use datafusion::execution::object_store::ObjectStoreUrl;
@@ -24,8 +22,9 @@ use tokio::sync::OnceCell;
 use super::STORE_URL;
 use super::catalogue::{ArchiveError, Catalogue};
 use super::commits::{Commit, File, Snapshot};
-use super::footers::Footers;
+use super::files::Files;
 use super::prune;
+use super::restore::{self, Places, RestoreExec};
 use super::rows::RowsExec;
 
 /// Statistics of single files let a scan skip files while it runs. They are worth their memory (kilobytes a file)
@@ -35,6 +34,8 @@ const FILE_STATISTICS_MAX: usize = 256;
 /// Text is handed on as views into the decoded pages: the same text, without a copy per row.
 static READINGS: LazyLock<SchemaRef> = LazyLock::new(|| as_views(&columns::READINGS));
 static RECORDS: LazyLock<SchemaRef> = LazyLock::new(|| as_views(&columns::RECORDS));
+/// What a file of records holds: older ones lack the template, which then is null.
+static STORED_RECORDS: LazyLock<SchemaRef> = LazyLock::new(|| as_views(&columns::STORED_RECORDS));
 
 fn as_views(schema: &Schema) -> SchemaRef {
     let view = |field: &Arc<Field>| match field.data_type() {
@@ -83,21 +84,23 @@ impl ArchiveTable {
         seen.map_err(|error| DataFusionError::External(Box::new(error)))
     }
 
-    /// The scan of exactly these commits' files.
+    /// The scan of exactly these commits' files, as columns of `schema`.
     fn scan_files(
         &self,
-        state: &dyn Session,
+        files: &Files,
+        partitions: usize,
+        schema: &SchemaRef,
         projection: Option<&Vec<usize>>,
         commits: &[Arc<Commit>],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let schema = self.schema();
         let each = commits.len() <= FILE_STATISTICS_MAX;
-        let files = commits.iter().filter_map(|commit| file(commit, self.kind, each.then_some(&schema)));
-        let groups = FileGroup::new(files.collect()).split_files(state.config().target_partitions());
-        let scan = FileScanConfigBuilder::new(ObjectStoreUrl::parse(STORE_URL)?, source(state, &schema)?)
+        let listed = commits.iter().filter_map(|commit| file(commit, self.kind, each.then_some(schema)));
+        let groups = FileGroup::new(listed.collect()).split_files(partitions);
+        let source = Arc::new(files.source(schema));
+        let scan = FileScanConfigBuilder::new(ObjectStoreUrl::parse(STORE_URL)?, source)
             .with_file_groups(groups)
-            .with_statistics(statistics(commits, self.kind, &schema))
+            .with_statistics(statistics(commits, self.kind, schema))
             .with_projection_indices(projection.cloned())?
             .with_limit(limit);
         Ok(DataSourceExec::from_data_source(scan.build()))
@@ -141,24 +144,14 @@ impl TableProvider for ArchiveTable {
         if commits.is_empty() {
             return Ok(Arc::new(EmptyExec::new(project_schema(&schema, projection)?)));
         }
-        self.scan_files(state, projection, &commits, limit)
+        let (files, partitions) = (Files::of(state)?, state.config().target_partitions());
+        let Some(stored) = restore::stored(self.kind, projection)? else {
+            return self.scan_files(&files, partitions, &schema, projection, &commits, limit);
+        };
+        let scan = self.scan_files(&files, partitions, &STORED_RECORDS, Some(&stored), &commits, limit)?;
+        let (schema, places) = (project_schema(&schema, projection)?, Arc::new(Places::of(&snapshot)));
+        Ok(Arc::new(RestoreExec::new(scan, schema, places, Arc::new(files))))
     }
-}
-
-/// Reads Parquet by the session's options (page index, bloom filters, filters evaluated while decoding), with
-/// footers kept between queries.
-fn source(state: &dyn Session, schema: &SchemaRef) -> Result<Arc<ParquetSource>> {
-    let options = TableParquetOptions {
-        global: state.config_options().execution.parquet.clone(),
-        ..TableParquetOptions::default()
-    };
-    let store = state.runtime_env().object_store(ObjectStoreUrl::parse(STORE_URL)?)?;
-    let cache = state.runtime_env().cache_manager.get_file_metadata_cache();
-    let footers = Footers(CachedParquetFileReaderFactory::new(store, cache));
-    let source = ParquetSource::new(Arc::clone(schema))
-        .with_table_parquet_options(options)
-        .with_parquet_file_reader_factory(Arc::new(footers));
-    Ok(Arc::new(source))
 }
 
 fn file(commit: &Arc<Commit>, kind: FileKind, statistics_of: Option<&SchemaRef>) -> Option<PartitionedFile> {

@@ -1,0 +1,77 @@
+//! Where the readings of a record lie: in the file of its commit, or in those of its cover.
+
+use std::ops::{Range, RangeInclusive};
+use std::sync::Arc;
+
+use stillwell_schema::{Offset, OffsetRange};
+
+use crate::archive::commits::{File, LaneCommits, Snapshot};
+
+/// Commits of a lane that stand for the same entries: the readings of the records of one lie in the files of all.
+#[derive(Clone, Debug)]
+pub(super) struct Origin {
+    lane: Arc<LaneCommits>,
+    commits: Range<usize>,
+    range: OffsetRange,
+}
+
+impl PartialEq for Origin {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.lane, &other.lane) && self.commits == other.commits
+    }
+}
+
+impl Origin {
+    /// Whether the record at this place is one of its own.
+    pub(super) fn holds(&self, topic: &str, partition: i32, offset: i64) -> bool {
+        self.range.contains(Offset(offset)) && self.is_of(topic, partition)
+    }
+
+    /// The files that may hold readings of these offsets.
+    pub(super) fn readings(&self, offsets: RangeInclusive<i64>) -> impl Iterator<Item = &File> {
+        let commits = self.lane.commits().get(self.commits.clone()).unwrap_or_default().iter();
+        let (first, last) = offsets.into_inner();
+        let meets = move |range: &OffsetRange| range.first.0 <= last && first < range.next.0;
+        commits.filter(move |commit| meets(&commit.range)).filter_map(|commit| commit.readings.as_ref())
+    }
+
+    fn is_of(&self, topic: &str, partition: i32) -> bool {
+        let lane = self.lane.commits().first().map(|commit| &commit.lane);
+        lane.is_some_and(|lane| lane.partition == partition && *lane.topic == *topic)
+    }
+}
+
+/// All origins of a moment, lane by lane in the order of their offsets.
+#[derive(Debug)]
+pub(in crate::archive) struct Places {
+    lanes: Vec<Vec<Origin>>,
+}
+
+impl Places {
+    pub(in crate::archive) fn of(snapshot: &Snapshot) -> Self {
+        Self { lanes: snapshot.lanes.iter().map(origins).collect() }
+    }
+
+    /// The origin of the record at this place.
+    pub(super) fn origin(&self, topic: &str, partition: i32, offset: i64) -> Option<&Origin> {
+        let is_it = |lane: &&Vec<Origin>| lane.first().is_some_and(|origin| origin.is_of(topic, partition));
+        let lane = self.lanes.iter().find(is_it)?;
+        let behind = lane.partition_point(|origin| origin.range.first.0 <= offset);
+        lane.get(behind.checked_sub(1)?).filter(|origin| origin.holds(topic, partition, offset))
+    }
+}
+
+fn origins(lane: &Arc<LaneCommits>) -> Vec<Origin> {
+    let mut next = 0;
+    let runs = lane.commits().chunk_by(|a, b| a.seqs == b.seqs).filter_map(|run| {
+        let commits = next..next + run.len();
+        next = commits.end;
+        let hull = |a: OffsetRange, b: OffsetRange| OffsetRange {
+            first: a.first.min(b.first),
+            next: a.next.max(b.next),
+        };
+        let range = run.iter().map(|commit| commit.range).reduce(hull)?;
+        Some(Origin { lane: Arc::clone(lane), commits, range })
+    });
+    runs.collect()
+}

@@ -1,0 +1,189 @@
+//! Rebuilds values, group by group: pieces of one origin wait until they weigh enough to be worth a look into its
+//! readings, and are rebuilt together on a blocking thread.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, AsArray, RecordBatch};
+use arrow::compute::concat_batches;
+use arrow::datatypes::SchemaRef;
+use arrow::error::ArrowError;
+use datafusion::common::Result;
+use datafusion::common::runtime::SpawnedTask;
+use datafusion::error::DataFusionError;
+use datafusion::execution::TaskContext;
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
+use datafusion::physical_plan::SendableRecordBatchStream;
+use futures::StreamExt;
+use futures::stream::Fuse;
+use stillwell_schema::original::{RestoreError, restore};
+
+use super::VALUE;
+use super::pieces::{Piece, WEIGHT_MAX, cut};
+use super::places::{Origin, Places};
+use super::readings;
+use crate::archive::ArchiveError;
+use crate::archive::commits::File;
+use crate::archive::files::Files;
+
+/// One stream of records on its way. Dropping it ends what it does.
+pub(super) struct Rebuild {
+    input: Fuse<SendableRecordBatchStream>,
+    schema: SchemaRef,
+    places: Arc<Places>,
+    files: Arc<Files>,
+    context: Arc<TaskContext>,
+    /// For the group at hand, until its last batch is handed on.
+    memory: MemoryReservation,
+    ahead: VecDeque<Piece>,
+    done: VecDeque<RecordBatch>,
+}
+
+impl Rebuild {
+    pub(super) fn new(
+        input: SendableRecordBatchStream,
+        schema: SchemaRef,
+        places: Arc<Places>,
+        files: Arc<Files>,
+        context: Arc<TaskContext>,
+    ) -> Self {
+        let memory = MemoryConsumer::new("RestoreExec").register(context.memory_pool());
+        let (ahead, done) = (VecDeque::new(), VecDeque::new());
+        Self { input: input.fuse(), schema, places, files, context, memory, ahead, done }
+    }
+
+    /// The next records, whole.
+    pub(super) async fn next(&mut self) -> Result<Option<RecordBatch>> {
+        loop {
+            if let Some(batch) = self.done.pop_front() {
+                return Ok(Some(batch));
+            }
+            self.memory.free();
+            let Some(group) = self.group().await? else { return Ok(None) };
+            self.done = self.rebuild(group).await?;
+        }
+    }
+
+    /// The next pieces that are rebuilt together; one alone where it has no template.
+    async fn group(&mut self) -> Result<Option<Vec<Piece>>> {
+        let mut group: Vec<Piece> = Vec::new();
+        let mut weight = 0;
+        loop {
+            while let Some(next) = self.ahead.pop_front() {
+                let joins = group
+                    .last()
+                    .is_none_or(|last| next.continues(last) && weight + next.weight <= WEIGHT_MAX);
+                if !joins {
+                    self.ahead.push_front(next);
+                    return Ok(Some(group));
+                }
+                weight += next.weight;
+                group.push(next);
+            }
+            if group.last().is_some_and(|last| last.origin.is_none()) {
+                return Ok(Some(group));
+            }
+            match self.input.next().await.transpose()? {
+                Some(batch) => self.ahead.extend(cut(batch, &self.places).map_err(external)?),
+                None => return Ok((!group.is_empty()).then_some(group)),
+            }
+        }
+    }
+
+    async fn rebuild(&mut self, group: Vec<Piece>) -> Result<VecDeque<RecordBatch>> {
+        let schema = Arc::clone(&self.schema);
+        let Some(origin) = group.first().and_then(|piece| piece.origin.clone()) else {
+            let whole = group.iter().map(|piece| Ok(conform(&piece.batch, None, &schema)?));
+            return whole.collect();
+        };
+        let offsets: Arc<[i64]> = group.iter().flat_map(Piece::templated).collect();
+        let weight = group.iter().map(|piece| piece.weight).sum();
+        let readings = self.readings(&origin, &offsets, weight).await?;
+        let task = SpawnedTask::spawn_blocking(move || rebuilt(&group, &readings, &schema)).await;
+        let rebuilt = task.map_err(|error| DataFusionError::ExecutionJoin(Box::new(error)))?;
+        rebuilt.map_err(|source| {
+            let paths: Vec<&str> = files_of(&origin, &offsets).map(|file| &*file.path).collect();
+            external(ArchiveError::Original { path: paths.join(", "), source: Arc::new(source) })
+        })
+    }
+
+    /// The readings of these records. Their memory, and that of what is rebuilt from them, is reserved.
+    async fn readings(
+        &mut self,
+        origin: &Origin,
+        offsets: &Arc<[i64]>,
+        weight: usize,
+    ) -> Result<Vec<RecordBatch>> {
+        self.memory.try_resize(weight)?;
+        let (mut loaded, mut bytes) = (Vec::new(), 0);
+        for file in files_of(origin, offsets) {
+            let mut rows = readings::of_records(&self.files, file, offsets, Arc::clone(&self.context))?;
+            while let Some(batch) = rows.next().await {
+                let batch = batch.map_err(|error| unreadable(error, offsets, &file.path))?;
+                bytes += batch.get_array_memory_size();
+                self.memory.try_resize(weight.max(bytes))?;
+                loaded.push(batch);
+            }
+        }
+        Ok(loaded)
+    }
+}
+
+fn files_of<'a>(origin: &'a Origin, offsets: &[i64]) -> impl Iterator<Item = &'a File> + use<'a> {
+    let (first, last) = (offsets.first().copied(), offsets.last().copied());
+    origin.readings(first.unwrap_or(0)..=last.unwrap_or(0))
+}
+
+/// All values of a group from its readings, the batches as they came.
+fn rebuilt(
+    group: &[Piece],
+    readings: &[RecordBatch],
+    schema: &SchemaRef,
+) -> Result<VecDeque<RecordBatch>, RestoreError> {
+    let mut narrow = Vec::with_capacity(group.len());
+    for Piece { batch, .. } in group {
+        let columns = ["offset", VALUE, "readings", "template"].map(|name| batch.schema_ref().index_of(name));
+        narrow.push(batch.project(&columns.into_iter().collect::<Result<Vec<_>, _>>()?)?);
+    }
+    let Some(first) = narrow.first() else { return Ok(VecDeque::new()) };
+    let whole = restore(&concat_batches(first.schema_ref(), &narrow)?, readings)?;
+    let values = whole[VALUE].as_binary_view();
+    let mut from = 0;
+    let batches = group.iter().map(|piece| {
+        let rows = piece.batch.num_rows();
+        // Bytes of its own, so that who keeps one batch does not keep, or count, those of all.
+        let value = values.slice(from, rows).gc();
+        from += rows;
+        Ok(conform(&piece.batch, Some(Arc::new(value)), schema)?)
+    });
+    batches.collect()
+}
+
+/// The first columns of a batch, those of `schema`, with this value if there is one.
+fn conform(
+    batch: &RecordBatch,
+    value: Option<ArrayRef>,
+    schema: &SchemaRef,
+) -> Result<RecordBatch, ArrowError> {
+    let columns = schema.fields().iter().zip(batch.columns()).map(|(field, column)| match &value {
+        Some(value) if field.name() == VALUE => Arc::clone(value),
+        _ => Arc::clone(column),
+    });
+    RecordBatch::try_new(Arc::clone(schema), columns.collect())
+}
+
+fn external(error: ArchiveError) -> DataFusionError {
+    DataFusionError::External(Box::new(error))
+}
+
+/// A want of memory is no damage.
+fn unreadable(error: DataFusionError, offsets: &[i64], path: &str) -> DataFusionError {
+    if matches!(error.find_root(), DataFusionError::ResourcesExhausted(_)) {
+        return error;
+    }
+    external(ArchiveError::Readings {
+        offset: offsets.first().copied().unwrap_or_default(),
+        path: path.to_owned(),
+        reason: error.find_root().strip_backtrace(),
+    })
+}
