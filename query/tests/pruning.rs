@@ -3,18 +3,10 @@
 
 mod common;
 
-use std::sync::Arc;
-
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::Int64Type;
 use arrow::util::pretty::pretty_format_batches;
-use common::{Lane, Row, TOPIC};
-use datafusion::datasource::MemTable;
-use datafusion::prelude::SessionContext;
-use stillwell_query::Limits;
-use stillwell_query::archive::{Catalogue, Pin};
-use stillwell_query::engine::{Engine, Request};
-use stillwell_query::views::Views;
+use common::{Both, Lane, Row, TOPIC};
 
 /// Numbers that look random and are the same in every run (xorshift64*).
 struct Numbers(u64);
@@ -94,47 +86,12 @@ fn filter(numbers: &mut Numbers) -> String {
     sql
 }
 
-struct Both {
-    engine: Engine,
-    memory: SessionContext,
-}
-
-impl Both {
-    fn new(folder: &std::path::Path, batches: Vec<RecordBatch>) -> Self {
-        let settings = common::settings(folder, Limits::default());
-        let store = object_store::local::LocalFileSystem::new_with_prefix(folder).unwrap();
-        let catalogue = Arc::new(Catalogue::new(Arc::new(store), settings.topics.clone()));
-        let views = Views::new(&settings.clickhouse, &settings.limits);
-        let engine = Engine::new(&settings, &catalogue, &views).unwrap();
-        let memory = SessionContext::new();
-        let table = MemTable::try_new(batches[0].schema(), vec![batches]).unwrap();
-        memory.register_table("readings", Arc::new(table)).unwrap();
-        Self { engine, memory }
-    }
-
-    async fn archive(&self, sql: &str) -> Vec<RecordBatch> {
-        let request = Request { sql: sql.to_owned(), ..Request::default() };
-        let answer = self.engine.run(&request, Arc::new(Pin::default())).await;
-        answer.unwrap_or_else(|error| panic!("{sql}: {error}")).batches
-    }
-
-    async fn check(&self, sql: &str) {
-        let found = self.archive(sql).await;
-        let expected = self.memory.sql(sql).await.unwrap().collect().await.unwrap();
-        let text = |batches: &[RecordBatch]| {
-            let rows: Vec<RecordBatch> = batches.iter().filter(|one| one.num_rows() > 0).cloned().collect();
-            pretty_format_batches(&rows).unwrap().to_string()
-        };
-        assert_eq!(text(&found), text(&expected), "{sql}");
-    }
-}
-
 #[tokio::test]
 async fn what_is_left_out_could_not_have_matched() {
     let folder = tempfile::tempdir().unwrap();
     let mut numbers = Numbers(0x5EED);
     let batches = write(folder.path(), &mut numbers);
-    let both = Both::new(folder.path(), batches);
+    let both = Both::new(folder.path(), "readings", batches);
     for _ in 0..150 {
         let filter = filter(&mut numbers);
         both.check(&format!(
@@ -154,7 +111,7 @@ async fn sums_and_ends_come_out_right_without_a_filter() {
     let folder = tempfile::tempdir().unwrap();
     let mut numbers = Numbers(0xFEED);
     let batches = write(folder.path(), &mut numbers);
-    let both = Both::new(folder.path(), batches);
+    let both = Both::new(folder.path(), "readings", batches);
     for sql in [
         "SELECT count(*) AS n FROM readings",
         "SELECT count(1) AS n, count(*) + 1 AS m FROM readings",
@@ -174,7 +131,7 @@ async fn a_count_opens_no_file() {
     let folder = tempfile::tempdir().unwrap();
     let rows: usize = write(folder.path(), &mut Numbers(0xC0DE)).iter().map(RecordBatch::num_rows).sum();
     std::fs::remove_dir_all(folder.path().join(TOPIC).join("readings")).unwrap();
-    let both = Both::new(folder.path(), vec![common::batch(0, 0, &[])]);
+    let both = Both::new(folder.path(), "readings", vec![common::batch(0, 0, &[])]);
     let found = both.archive("SELECT count(*) FROM readings").await;
     assert_eq!(found[0].column(0).as_primitive::<Int64Type>().value(0), rows as i64);
 }
@@ -184,7 +141,7 @@ async fn a_catalogue_that_has_read_entries_follows_what_becomes_of_them() {
     let folder = tempfile::tempdir().unwrap();
     let (mut lane, mut numbers) = (Lane::new(folder.path(), 0), Numbers(0xACED));
     let first = lane.commit(&[row(&mut numbers, 0)]);
-    let both = Both::new(folder.path(), vec![first]);
+    let both = Both::new(folder.path(), "readings", vec![first]);
     let (mut rows, mut committed, mut merged) = (1, 1, 0);
     for round in 0..40 {
         for _ in 0..numbers.below(3) {
@@ -214,7 +171,7 @@ async fn filters_leave_files_out() {
         let row = Row { machine: format!("m{hour}"), ..row(&mut Numbers(9), hour) };
         batches.push(lane.commit(&[row]));
     }
-    let both = Both::new(folder.path(), batches);
+    let both = Both::new(folder.path(), "readings", batches);
     let files = async |filter: &str| {
         let plan = both.archive(&format!("EXPLAIN SELECT value FROM readings WHERE {filter}")).await;
         let plan = pretty_format_batches(&plan).unwrap().to_string();

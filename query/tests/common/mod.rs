@@ -1,6 +1,8 @@
 //! A small archive, written as the write side would, and a server over it.
 #![allow(dead_code, unreachable_pub, missing_docs)]
 
+use std::collections::BTreeSet;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -9,12 +11,19 @@ use arrow::array::{
     TimestampMicrosecondArray, TimestampMillisecondArray, UInt32Array,
 };
 use arrow::compute::{SortColumn, concat_batches, lexsort_to_indices, take_record_batch};
+use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
+use arrow::util::pretty::pretty_format_batches;
+use datafusion::datasource::MemTable;
+use datafusion::prelude::SessionContext;
 use ed25519_dalek::SigningKey;
 use parquet::arrow::ArrowWriter;
 use parquet::file::properties::WriterProperties;
-use stillwell_query::{Bound, ClickHouseSettings, Limits, QuerySettings};
+use stillwell_query::archive::{Catalogue, Pin};
+use stillwell_query::engine::{Engine, Request};
+use stillwell_query::views::Views;
+use stillwell_query::{Bound, ClickHouseSettings, Limits, QueryError, QuerySettings};
 use stillwell_schema::health::Board;
-use stillwell_schema::ledger::{Cover, Deed, LedgerHead, Merge, ReadingsFile, Span};
+use stillwell_schema::ledger::{Cover, Deed, LedgerHead, Merge, ReadingsFile, RecordsFile, Span};
 use stillwell_schema::manifest::{Entry, FORMAT, FileRef, GENESIS};
 use stillwell_schema::paths::{self, FileKind};
 use stillwell_schema::{Offset, OffsetRange, SignedEntry, SystemClock, TopicPartition, columns};
@@ -83,18 +92,25 @@ impl<'a> Lane<'a> {
         Self { folder, lane, key, seq: 0, next: 100, previous, entries, batches, ledger }
     }
 
+    /// The offset that the next commit begins at.
+    pub fn next_offset(&self) -> i64 {
+        self.next
+    }
+
     /// One commit of these rows, one record each. Returns what was written.
     pub fn commit(&mut self, rows: &[Row]) -> RecordBatch {
+        let batch = batch(self.lane.partition, self.next, rows);
+        self.commit_files(rows.len(), &batch, None);
+        batch
+    }
+
+    /// One commit of so many offsets, with these readings and records.
+    pub fn commit_files(&mut self, offsets: usize, readings: &RecordBatch, records: Option<&RecordBatch>) {
         let first = self.next;
-        self.next += rows.len() as i64;
+        self.next += offsets as i64;
         let range = OffsetRange { first: Offset(first), next: Offset(self.next) };
-        let batch = batch(self.lane.partition, first, rows);
-        let path = paths::data_file(&self.lane, FileKind::Readings, range, &format!("test-{}", self.seq));
-        let bytes = parquet(&batch);
-        put(self.folder, &path, &bytes);
-        let mut machines: Vec<String> = rows.iter().map(|row| row.machine.clone()).collect();
-        machines.sort();
-        machines.dedup();
+        let unique = format!("test-{}", self.seq);
+        let times = || readings["time"].as_primitive::<TimestampMicrosecondType>().values().iter().copied();
         let entry = Entry {
             format: FORMAT,
             topic: TOPIC.to_owned(),
@@ -103,19 +119,14 @@ impl<'a> Lane<'a> {
             previous: self.previous.clone(),
             range,
             gaps: Vec::new(),
-            readings: Some(FileRef {
-                path,
-                bytes: bytes.len() as u64,
-                rows: rows.len() as u64,
-                sha256: GENESIS.to_owned(),
-            }),
-            records: None,
+            readings: Some(self.file(FileKind::Readings, range, &unique, readings)),
+            records: records.map(|records| self.file(FileKind::Records, range, &unique, records)),
             undecodable: 0,
             merkle_root: GENESIS.to_owned(),
-            time_min_us: rows.iter().map(|row| row.time_us).min(),
-            time_max_us: rows.iter().map(|row| row.time_us).max(),
+            time_min_us: times().min(),
+            time_max_us: times().max(),
             // Every third entry lists none, as one with too many would.
-            machines: (self.seq % 3 != 2).then_some(machines),
+            machines: (self.seq % 3 != 2).then(|| machines(readings)),
             schema: columns::SCHEMA_ID.to_owned(),
             writer: "test".to_owned(),
             written_us: 1_000 + i64::try_from(self.seq).unwrap(),
@@ -126,48 +137,74 @@ impl<'a> Lane<'a> {
         self.previous.clone_from(&signed.sha256);
         self.seq += 1;
         self.entries.push(signed);
-        self.batches.push(batch.clone());
-        batch
+        self.batches.push(readings.clone());
     }
 
     /// Puts one file, with the rows of the entries `first..next`, in the place of theirs, which go.
     pub fn merge(&mut self, first: usize, next: usize) {
         let batches = &self.batches[first..next];
-        let all = concat_batches(&columns::READINGS, batches).unwrap();
-        let by = |name: &str| SortColumn { values: Arc::clone(&all[name]), options: None };
-        let order = lexsort_to_indices(&["machine", "sensor", "time", "offset"].map(by), None).unwrap();
-        let all = take_record_batch(&all, &order).unwrap();
-        let entries = &self.entries[first..next];
+        let all = sorted(&concat_batches(&columns::READINGS, batches).unwrap());
+        self.cover(first..next, &[all], &[]);
+    }
+
+    /// Puts these files in the place of those of the entries, which go.
+    pub fn cover(&mut self, entries: Range<usize>, readings: &[RecordBatch], records: &[RecordBatch]) {
+        let lists_machines = entries.start.is_multiple_of(2);
+        let entries = &self.entries[entries];
         let span = Span::of(entries).unwrap();
-        let unique = paths::unique_of_act(self.ledger.seq, "test");
-        let path = paths::data_file(&self.lane, FileKind::Readings, span.range, &unique);
-        let bytes = parquet(&all);
-        put(self.folder, &path, &bytes);
-        let times = || entries.iter().map(|one| &one.entry);
-        let mut machines: Vec<String> =
-            all["machine"].as_string::<i32>().iter().flatten().map(str::to_owned).collect();
-        machines.dedup();
-        let file = FileRef {
-            path,
-            bytes: bytes.len() as u64,
-            rows: all.num_rows() as u64,
-            sha256: GENESIS.to_owned(),
+        let unique = |at: usize| format!("{}-{at}", paths::unique_of_act(self.ledger.seq, "test"));
+        let range_of = |batch: &RecordBatch| {
+            let offsets = || batch["offset"].as_primitive::<Int64Type>().values().iter().copied();
+            let (first, last) = (offsets().min().unwrap(), offsets().max().unwrap());
+            OffsetRange { first: Offset(first), next: Offset(last + 1) }
         };
-        let readings = vec![ReadingsFile {
-            file,
-            range: span.range,
-            time_min_us: times().filter_map(|entry| entry.time_min_us).min().unwrap(),
-            time_max_us: times().filter_map(|entry| entry.time_max_us).max().unwrap(),
-            machines: first.is_multiple_of(2).then_some(machines),
-        }];
-        let cover = Cover { span, readings, records: Vec::new(), leaves: Vec::new() };
+        let readings = readings.iter().enumerate().map(|(at, batch)| {
+            let times = || batch["time"].as_primitive::<TimestampMicrosecondType>().values().iter().copied();
+            let range = range_of(batch);
+            ReadingsFile {
+                file: self.file(FileKind::Readings, range, &unique(at), batch),
+                range,
+                time_min_us: times().min().unwrap(),
+                time_max_us: times().max().unwrap(),
+                machines: lists_machines.then(|| machines(batch)),
+            }
+        });
+        let records = records.iter().enumerate().map(|(at, batch)| {
+            let range = range_of(batch);
+            let file = self.file(FileKind::Records, range, &unique(at), batch);
+            RecordsFile { file, range, undecodable: 0 }
+        });
+        let (readings, records) = (readings.collect(), records.collect());
+        let cover = Cover { span, readings, records, leaves: Vec::new() };
         let act = self.ledger.sign(&self.lane, Deed::Merge(Merge { cover }), "test", 1, &self.key).unwrap();
         put(self.folder, &paths::act(&self.lane, act.act.seq), &act.bytes);
-        self.ledger = act.head();
-        for file in entries.iter().filter_map(|one| one.entry.readings.as_ref()) {
-            let _ = std::fs::remove_file(self.folder.join(&file.path));
+        for entry in entries.iter().map(|one| &one.entry) {
+            for file in [&entry.readings, &entry.records].into_iter().flatten() {
+                let _ = std::fs::remove_file(self.folder.join(&file.path));
+            }
         }
+        self.ledger = act.head();
     }
+
+    fn file(&self, kind: FileKind, range: OffsetRange, unique: &str, batch: &RecordBatch) -> FileRef {
+        let path = paths::data_file(&self.lane, kind, range, unique);
+        let bytes = parquet(batch);
+        put(self.folder, &path, &bytes);
+        let (rows, sha256) = (batch.num_rows() as u64, GENESIS.to_owned());
+        FileRef { path, bytes: bytes.len() as u64, rows, sha256 }
+    }
+}
+
+/// Readings as a file holds them.
+pub fn sorted(readings: &RecordBatch) -> RecordBatch {
+    let by = |name: &str| SortColumn { values: Arc::clone(&readings[name]), options: None };
+    let order = ["machine", "sensor", "time", "offset", "index"].map(by);
+    take_record_batch(readings, &lexsort_to_indices(&order, None).unwrap()).unwrap()
+}
+
+fn machines(readings: &RecordBatch) -> Vec<String> {
+    let names = readings["machine"].as_string::<i32>().iter().flatten();
+    names.map(str::to_owned).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 fn parquet(batch: &RecordBatch) -> Vec<u8> {
@@ -207,6 +244,45 @@ pub fn settings(folder: &Path, limits: Limits) -> QuerySettings {
         },
         hosts: vec!["plant.example".into()],
         limits,
+    }
+}
+
+/// An archive, and a table in memory that holds the same.
+pub struct Both {
+    engine: Engine,
+    memory: SessionContext,
+}
+
+impl Both {
+    pub fn new(folder: &Path, table: &str, batches: Vec<RecordBatch>) -> Self {
+        let settings = settings(folder, Limits::default());
+        let store = object_store::local::LocalFileSystem::new_with_prefix(folder).unwrap();
+        let catalogue = Arc::new(Catalogue::new(Arc::new(store), settings.topics.clone()));
+        let views = Views::new(&settings.clickhouse, &settings.limits);
+        let engine = Engine::new(&settings, &catalogue, &views).unwrap();
+        let memory = SessionContext::new();
+        let rows = MemTable::try_new(batches[0].schema(), vec![batches]).unwrap();
+        memory.register_table(table, Arc::new(rows)).unwrap();
+        Self { engine, memory }
+    }
+
+    pub async fn ask(&self, sql: &str) -> Result<Vec<RecordBatch>, QueryError> {
+        let request = Request { sql: sql.to_owned(), ..Request::default() };
+        Ok(self.engine.run(&request, Arc::new(Pin::default())).await?.batches)
+    }
+
+    pub async fn archive(&self, sql: &str) -> Vec<RecordBatch> {
+        self.ask(sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"))
+    }
+
+    pub async fn check(&self, sql: &str) {
+        let found = self.archive(sql).await;
+        let expected = self.memory.sql(sql).await.unwrap().collect().await.unwrap();
+        let text = |batches: &[RecordBatch]| {
+            let rows: Vec<RecordBatch> = batches.iter().filter(|one| one.num_rows() > 0).cloned().collect();
+            pretty_format_batches(&rows).unwrap().to_string()
+        };
+        assert_eq!(text(&found), text(&expected), "{sql}");
     }
 }
 

@@ -107,7 +107,8 @@ impl Rebuild {
         })
     }
 
-    /// The readings of these records. Their memory, and that of what is rebuilt from them, is reserved.
+    /// The readings of these records. Their memory, and that of what is rebuilt from them, is reserved. `self` is exclusive,
+    /// since a stream may go from thread to thread but not be shared.
     async fn readings(
         &mut self,
         origin: &Origin,
