@@ -116,3 +116,80 @@ impl<'a> Rows<'a> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::ArrayRef;
+    use stillwell_schema::{Offset, OffsetRange};
+
+    use super::*;
+    use crate::archive::commits::{Commit, File, LaneCommits, Snapshot};
+
+    /// One lane of two commits: offsets 0 to 3 and 4 to 7.
+    fn places() -> Places {
+        let mut lane = LaneCommits::default();
+        for seq in 0..2 {
+            let first = Offset(4 * i64::try_from(seq).unwrap());
+            lane.push(Commit {
+                lane: TopicPartition::new("t", 0),
+                seqs: seq..seq + 1,
+                range: OffsetRange { first, next: Offset(first.0 + 4) },
+                readings: Some(File { path: format!("{seq}").into(), bytes: 1, rows: 1 }),
+                records: None,
+                undecodable: 0,
+                time_us: None,
+                machines: None,
+                written_us: 0,
+            });
+        }
+        Places::of(&Snapshot { lanes: vec![Arc::new(lane)] })
+    }
+
+    fn batch(first: i64, readings: &[u32], templates: &[Option<&str>]) -> RecordBatch {
+        let rows = readings.len();
+        let offsets = first..first + i64::try_from(rows).unwrap();
+        let columns: Vec<(&str, ArrayRef)> = vec![
+            ("topic", Arc::new(StringViewArray::from(vec!["t"; rows]))),
+            ("partition", Arc::new(Int32Array::from(vec![0; rows]))),
+            ("offset", Arc::new(Int64Array::from_iter_values(offsets))),
+            ("readings", Arc::new(UInt32Array::from(readings.to_vec()))),
+            ("template", Arc::new(StringViewArray::from(templates.to_vec()))),
+            ("value", Arc::new(BinaryViewArray::from(vec![None::<&[u8]>; rows]))),
+        ];
+        RecordBatch::try_from_iter(columns).unwrap()
+    }
+
+    #[test]
+    fn a_piece_has_one_origin_and_a_bounded_weight() {
+        let some = Some("$vs");
+        let templates = [some, some, some, some, some, None, some, some];
+        let cut_up = cut(batch(0, &[1, 1, 300_000, 1, 1, 0, 1, 1], &templates), &places()).unwrap();
+        let found: Vec<(usize, Option<String>)> = cut_up
+            .iter()
+            .map(|piece| {
+                let files = piece.origin.as_ref().and_then(|origin| origin.readings(0..=7).next());
+                (piece.batch.num_rows(), files.map(|file| file.path.to_string()))
+            })
+            .collect();
+        let [first, second] = ["0", "1"].map(|path| Some(path.to_owned()));
+        assert_eq!(found, [(2, first.clone()), (1, first.clone()), (1, first), (4, second)]);
+        assert!(cut_up[1].continues(&cut_up[0]) && !cut_up[0].continues(&cut_up[1]));
+        assert!(!cut_up[3].continues(&cut_up[2]));
+        assert_eq!(cut_up[3].templated().collect::<Vec<_>>(), [4, 6, 7]);
+    }
+
+    #[test]
+    fn what_has_no_template_stays_as_it_is() {
+        let pieces = cut(batch(0, &[0; 8], &[None; 8]), &places()).unwrap();
+        assert_eq!(pieces.len(), 1);
+        assert!(pieces[0].origin.is_none());
+    }
+
+    #[test]
+    fn a_template_that_no_commit_stands_for_is_refused() {
+        let error = cut(batch(7, &[1, 1], &[Some("$vs"); 2]), &places()).unwrap_err();
+        assert!(error.to_string().contains("offset 8"), "{error}");
+    }
+}

@@ -26,7 +26,8 @@ use crate::archive::ArchiveError;
 use crate::archive::commits::File;
 use crate::archive::files::Files;
 
-/// One stream of records on its way. Dropping it ends what it does.
+/// One stream of records on its way. Dropping it ends what it does. It goes from thread to thread and is never shared,
+/// so that all its steps borrow it mutably.
 pub(super) struct Rebuild {
     input: Fuse<SendableRecordBatchStream>,
     schema: SchemaRef,
@@ -107,8 +108,7 @@ impl Rebuild {
         })
     }
 
-    /// The readings of these records. Their memory, and that of what is rebuilt from them, is reserved. `self` is exclusive,
-    /// since a stream may go from thread to thread but not be shared.
+    /// The readings of these records. Their memory, and that of what is rebuilt from them, is reserved.
     async fn readings(
         &mut self,
         origin: &Origin,
