@@ -12,6 +12,7 @@ use stillwell_source::chunk::RecordChunk;
 use stillwell_source::decode::{Decoder, decoder_for};
 use stillwell_source::halt::Streak;
 use stillwell_source::lane::{DisplayCommit, Lane, LaneEnd};
+use stillwell_source::original::Looks;
 use stillwell_source::settings::TopicSettings;
 use stillwell_source::waiting::Waiting;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -73,6 +74,7 @@ pub(crate) async fn run<D: DeadLetterSink>(
         next,
         decoder,
         open: None,
+        looks: Looks::default(),
         streak: Streak::default(),
         waiting: None,
         flight: None,
@@ -113,6 +115,8 @@ struct Writer<D> {
     /// The lane's decoder, save while it is at work.
     decoder: Option<Box<dyn Decoder>>,
     open: Option<Open>,
+    /// What records of the batch before looked like.
+    looks: Looks,
     /// The batches before it, as long as most of them cannot be decoded.
     streak: Streak,
     /// Records that cannot be decoded for now; none are received meanwhile.
@@ -195,7 +199,8 @@ impl<D: DeadLetterSink> Writer<D> {
         let Open { mut batch, due } = self.open.take().unwrap_or_else(|| {
             decoder.new_table();
             let due = Instant::now() + self.shared.limits.flush_interval;
-            Open { batch: Batch::new(self.id.clone(), self.next), due }
+            let looks = std::mem::take(&mut self.looks);
+            Open { batch: Batch::new(self.id.clone(), self.next).with_looks(looks), due }
         });
         let (batch, decoder, pushed) = compute(&*self.shared.workers, move || {
             let pushed = batch.push(&mut *decoder, chunk);
@@ -225,6 +230,7 @@ impl<D: DeadLetterSink> Writer<D> {
     fn launch(&mut self, reason: Reason) {
         if let Some(open) = self.open.take().filter(|open| !open.batch.range().is_empty()) {
             self.say_flush(&open, reason);
+            self.looks = open.batch.looks();
             let load = self.holder.launch(open.batch.memory_bytes());
             let halted = self.streak.judge(open.batch.tally(), self.topic.dead_letter_share_max);
             let flight = flight::Flight {

@@ -1,10 +1,15 @@
 //! Records read back whole: where a file holds a template in place of a value, the readings beside it rebuild it
 //! (see [`stillwell_schema::original`]).
+//!
+//! Readings lie by series and records by offset, so a file of readings is read once for each window of records. How
+//! many readings a record has stands in the file of records, so that windows are cut by what they will hold.
 
-use std::ops::Range;
+use std::collections::VecDeque;
+use std::sync::Arc;
 
-use arrow::array::{AsArray, BooleanArray, RecordBatch, new_null_array};
-use arrow::compute::kernels::cmp::{gt_eq, lt};
+use arrow::array::{AsArray, BooleanArray, Int64Array, RecordBatch, new_null_array};
+use arrow::compute::and;
+use arrow::compute::kernels::cmp::{gt_eq, lt_eq};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, UInt32Type};
 use arrow::error::ArrowError;
 use bytes::Bytes;
@@ -13,81 +18,108 @@ use parquet::arrow::arrow_reader::{
     ArrowPredicateFn, ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder, RowFilter,
 };
 use stillwell_schema::columns;
-use stillwell_schema::original::{READING_COLUMNS, restore, templated};
+use stillwell_schema::original::{READING_COLUMNS, RestoreError, Window, templated, templated_counts};
 
-use crate::reader::each_batch;
+use crate::reader::{batch_rows, each_batch};
 
-/// Readings held at once, some 60 bytes each: the fewer times a file is read, the longer the stretch.
-const WINDOW_READINGS: usize = 1 << 22;
+/// Readings of a window, some 60 bytes each, and of a record that has more.
+const WINDOW_READINGS: usize = 1 << 21;
 
-/// Readings whose records are rebuilt at once, some 100 bytes each.
+/// Readings whose records are rebuilt at once.
 const SLICE_READINGS: usize = 1 << 17;
 
 /// Rows of readings decoded at once.
 const ROWS: usize = 1 << 15;
 
-/// Rebuilds records from the files of readings of the same commit or cover.
+/// The columns that tell which records have a template, and of how many readings.
+const PLAN_COLUMNS: [&str; 3] = ["offset", "readings", "template"];
+
+/// Rebuilds the records of a commit or cover, in offset order, from the files of readings beside them.
 pub(crate) struct Restorer {
     files: Vec<Bytes>,
-    /// The offsets whose readings are in memory.
-    loaded: Range<i64>,
-    readings: Vec<RecordBatch>,
+    /// Records whose readings are not in memory yet, window by window.
+    ahead: VecDeque<Vec<(i64, u32)>>,
+    /// The offsets that the window reaches to.
+    window_last: i64,
+    window: Window,
 }
 
 impl Restorer {
-    /// From these Parquet files.
-    pub(crate) fn new(files: Vec<Bytes>) -> Self {
-        Self { files, loaded: 0..0, readings: Vec::new() }
+    /// For the records of these files, by these files of readings.
+    pub(crate) fn new(records: &[Bytes], readings: Vec<Bytes>) -> Result<Self, ArrowError> {
+        let ahead = plan(records)?;
+        let window = Window::new(Vec::new(), &[]).map_err(external)?;
+        Ok(Self { files: readings, ahead, window_last: i64::MIN, window })
     }
 
-    /// Shows the rows of a batch of stored records whole, some at a time, as [`columns::RECORDS`]. The batch is in
-    /// offset order.
+    /// Shows the rows of a batch of stored records whole, some at a time, as [`columns::RECORDS`]. Batches come in
+    /// offset order; rows may be left out.
     pub(crate) fn each(
         &mut self,
         stored: &RecordBatch,
         show: &mut dyn FnMut(&RecordBatch),
     ) -> Result<(), ArrowError> {
-        if templated(stored).is_none() {
-            show(&restore(stored, &[]).map_err(external)?);
+        if stored.num_rows() == 0 || templated(stored).is_none() {
+            show(&self.window.restore(stored).map_err(external)?);
             return Ok(());
         }
+        let offsets = stored["offset"].as_primitive::<Int64Type>().values();
         let counts = stored["readings"].as_primitive::<UInt32Type>().values();
         let mut from = 0;
         while from < stored.num_rows() {
+            self.load(offsets[from])?;
             let mut readings = 0;
-            let fits = |count: &&u32| {
-                readings += **count as usize;
-                readings <= SLICE_READINGS
+            let fits = |row: &usize| {
+                readings += counts[*row] as usize;
+                readings <= SLICE_READINGS && (offsets[*row] <= self.window_last || self.ahead.is_empty())
             };
-            let rows = counts[from..].iter().take_while(fits).count().max(1);
-            let slice = stored.slice(from, rows);
-            self.load(&slice)?;
-            show(&restore(&slice, &self.readings).map_err(external)?);
+            let rows = (from..stored.num_rows()).take_while(fits).count().max(1);
+            show(&self.window.restore(&stored.slice(from, rows)).map_err(external)?);
             from += rows;
         }
         Ok(())
     }
 
-    /// Makes sure that the readings of these records are in memory, and those of as many after them as may be.
-    fn load(&mut self, records: &RecordBatch) -> Result<(), ArrowError> {
-        let offsets = records["offset"].as_primitive::<Int64Type>().values();
-        let (Some(first), Some(last)) = (offsets.first(), offsets.last()) else { return Ok(()) };
-        if self.loaded.contains(first) && self.loaded.contains(last) {
-            return Ok(());
+    /// Makes sure that the readings of the record at `offset` are in memory.
+    fn load(&mut self, offset: i64) -> Result<(), ArrowError> {
+        let mut due = None;
+        while offset > self.window_last {
+            let Some(records) = self.ahead.pop_front() else { break };
+            self.window_last = records.last().map_or(i64::MIN, |(last, _)| *last);
+            due = Some(records);
         }
-        let counts = records["readings"].as_primitive::<UInt32Type>().values();
-        let readings: usize = counts.iter().map(|count| *count as usize).sum();
-        let slices = WINDOW_READINGS / readings.clamp(SLICE_READINGS / 2, WINDOW_READINGS);
-        let span = last.saturating_sub(*first).saturating_add(1);
-        let next = first.saturating_add(span.saturating_mul(i64::try_from(slices).unwrap_or(1)));
-        self.readings.clear();
-        self.loaded = 0..0;
+        let Some(records) = due else { return Ok(()) };
+        let (Some((first, _)), Some((last, _))) = (records.first(), records.last()) else { return Ok(()) };
+        let mut readings = Vec::new();
         for file in &self.files {
-            stretch(file, *first..next, &mut self.readings)?;
+            stretch(file, *first, *last, &mut readings)?;
         }
-        self.loaded = *first..next;
+        self.window = Window::new(records, &readings).map_err(external)?;
         Ok(())
     }
+}
+
+/// The windows of the records that have a template.
+fn plan(records: &[Bytes]) -> Result<VecDeque<Vec<(i64, u32)>>, ArrowError> {
+    let (mut windows, mut window, mut readings) = (VecDeque::new(), Vec::new(), 0);
+    let mut add = |(offset, count): (i64, u32)| {
+        if readings + count as usize > WINDOW_READINGS && !window.is_empty() {
+            windows.push_back(std::mem::take(&mut window));
+            readings = 0;
+        }
+        readings += count as usize;
+        window.push((offset, count));
+    };
+    for file in records {
+        let mut counted = Ok(());
+        each_batch(file.clone(), Some(&PLAN_COLUMNS), &mut |batch| match templated_counts(batch) {
+            Ok(counts) => counts.into_iter().for_each(&mut add),
+            Err(error) => counted = Err(error),
+        })?;
+        counted?;
+    }
+    windows.extend(Some(window).filter(|window| !window.is_empty()));
+    Ok(windows)
 }
 
 /// Shows a file's records whole, batch by batch. `readings` are the files of readings beside it.
@@ -96,7 +128,7 @@ pub(crate) fn each_record_batch(
     readings: Vec<Bytes>,
     show: &mut dyn FnMut(&RecordBatch),
 ) -> Result<(), ArrowError> {
-    let mut restorer = Restorer::new(readings);
+    let mut restorer = Restorer::new(std::slice::from_ref(&records), readings)?;
     let mut restored = Ok(());
     each_batch(records, None, &mut |batch| {
         if restored.is_ok() {
@@ -106,49 +138,53 @@ pub(crate) fn each_record_batch(
     restored
 }
 
+/// The record that could not be rebuilt, where that is what went wrong.
+pub(crate) fn offset_of(error: &ArrowError) -> Option<i64> {
+    match error {
+        ArrowError::ExternalError(error) => error.downcast_ref::<RestoreError>()?.offset(),
+        _ => None,
+    }
+}
+
 /// The batch with a column `template`, which files of before do not have.
 pub(crate) fn stored(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
     let schema = &columns::STORED_RECORDS;
-    let column = |field: &std::sync::Arc<Field>| match batch.column_by_name(field.name()) {
-        Some(column) => std::sync::Arc::clone(column),
+    let column = |field: &Arc<Field>| match batch.column_by_name(field.name()) {
+        Some(column) => Arc::clone(column),
         None => new_null_array(field.data_type(), batch.num_rows()),
     };
-    RecordBatch::try_new(std::sync::Arc::clone(schema), schema.fields().iter().map(column).collect())
+    RecordBatch::try_new(Arc::clone(schema), schema.fields().iter().map(column).collect())
 }
 
-/// Appends a file's readings of a stretch of offsets. Names come as dictionaries.
-fn stretch(file: &Bytes, offsets: Range<i64>, readings: &mut Vec<RecordBatch>) -> Result<(), ArrowError> {
-    let fields =
-        columns::READINGS.fields().iter().map(|field| match (field.name().as_str(), field.data_type()) {
-            ("machine" | "sensor" | "kind" | "unit" | "topic", DataType::Utf8) => {
-                let names = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
-                Field::clone(field).with_data_type(names)
-            }
-            _ => Field::clone(field),
-        });
-    let schema = Schema::new(fields.collect::<Vec<_>>());
+/// Appends a file's readings of offsets from `first` to `last`. Names come as dictionaries.
+fn stretch(file: &Bytes, first: i64, last: i64, readings: &mut Vec<RecordBatch>) -> Result<(), ArrowError> {
+    let named = |field: &Arc<Field>| match field.data_type() {
+        DataType::Utf8 if field.name() != "text" => {
+            let names = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
+            Field::clone(field).with_data_type(names)
+        }
+        _ => Field::clone(field),
+    };
+    let schema = Schema::new(columns::READINGS.fields().iter().map(named).collect::<Vec<_>>());
     let options = ArrowReaderOptions::new().with_schema(schema.into());
     let metadata = ArrowReaderMetadata::load(file, options)?;
     let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file.clone(), metadata);
     let columns = |names: &[&str]| ProjectionMask::columns(builder.parquet_schema(), names.iter().copied());
     let (all, offset) = (columns(&READING_COLUMNS), columns(&["offset"]));
-    let inside =
-        ArrowPredicateFn::new(offset, move |batch: RecordBatch| -> Result<BooleanArray, ArrowError> {
-            let offset = batch["offset"].as_primitive::<Int64Type>();
-            let [first, next] = [offsets.start, offsets.end].map(arrow::array::Int64Array::new_scalar);
-            arrow::compute::and(&gt_eq(offset, &first)?, &lt(offset, &next)?)
-        });
-    let reader = builder
-        .with_projection(all)
-        .with_row_filter(RowFilter::new(vec![Box::new(inside)]))
-        .with_batch_size(ROWS)
-        .build()?;
+    let inside = move |batch: RecordBatch| -> Result<BooleanArray, ArrowError> {
+        let offset = batch["offset"].as_primitive::<Int64Type>();
+        let [first, last] = [first, last].map(Int64Array::new_scalar);
+        and(&gt_eq(offset, &first)?, &lt_eq(offset, &last)?)
+    };
+    let rows = batch_rows(builder.metadata(), &all, ROWS);
+    let filter = RowFilter::new(vec![Box::new(ArrowPredicateFn::new(offset, inside))]);
+    let reader = builder.with_projection(all).with_row_filter(filter).with_batch_size(rows).build()?;
     for batch in reader {
         readings.push(batch?);
     }
     Ok(())
 }
 
-fn external(error: stillwell_schema::original::RestoreError) -> ArrowError {
+fn external(error: RestoreError) -> ArrowError {
     ArrowError::ExternalError(Box::new(error))
 }

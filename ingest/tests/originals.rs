@@ -32,7 +32,7 @@ fn commit(values: &[Vec<u8>]) -> (RecordBatch, Vec<RecordBatch>) {
     (records, of(FileKind::Readings).map(|file| read_parquet(&file.bytes)).unwrap_or_default())
 }
 
-/// How many of the records have a template, once all came back as they were.
+/// How many of the records have a template, once all came back as they were. The first of each look has none.
 fn check(values: &[Vec<u8>]) -> usize {
     let (records, readings) = commit(values);
     let whole = restore(&records, &readings).unwrap();
@@ -86,20 +86,20 @@ fn what_clients_of_one_kind_write_is_a_template() {
         format!(r#"{{"machine":"m","sensor":"s{sensor}","time":{n},"text":"{text}"}}"#)
     };
     let gaps = |sensor: usize, n: usize, value: f64| {
-        let value = if n % 3 == 0 { "null".to_owned() } else { (-value).to_string() };
+        let value = if n.is_multiple_of(3) { "null".to_owned() } else { (-value).to_string() };
         format!(r#"{{"machine":"m","sensor":"s{sensor}","time":{n},"value":{value}}}"#)
     };
-    assert_eq!(check(&lists(60, ", ", python)), 60);
-    assert_eq!(check(&lists(60, ",", script)), 60);
-    assert_eq!(check(&lists(60, " ,\n ", fixed)), 60);
-    assert_eq!(check(&lists(60, ",", states)), 60);
-    assert_eq!(check(&lists(60, ",", gaps)), 60);
+    assert_eq!(check(&lists(60, ", ", python)), 59);
+    assert_eq!(check(&lists(60, ",", script)), 59);
+    assert_eq!(check(&lists(60, " ,\n ", fixed)), 59);
+    assert_eq!(check(&lists(60, ",", states)), 59);
+    assert_eq!(check(&lists(60, ",", gaps)), 59);
     let single = |n: usize| script(n % 5, n, n as f64).into_bytes();
-    assert_eq!(check(&(0..60).map(single).collect::<Vec<_>>()), 60);
+    assert_eq!(check(&(0..60).map(single).collect::<Vec<_>>()), 59);
     // Clients of several kinds share a lane.
     let mixed: Vec<_> =
         lists(40, ", ", python).into_iter().zip(lists(40, ",", gaps)).flat_map(|(a, b)| [a, b]).collect();
-    assert_eq!(check(&mixed), 80);
+    assert_eq!(check(&mixed), 78);
 }
 
 #[test]

@@ -5,9 +5,18 @@ use std::sync::{Arc, LazyLock};
 
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
 
-/// The id of both schemas below, kept in each file's footer and each manifest entry. It changes when
-/// a column changes.
-pub const SCHEMA_ID: &str = "stillwell-1";
+/// The id of the files' schemas, [`READINGS`] and [`STORED_RECORDS`], kept in each file's footer and each manifest
+/// entry. It changes when a column changes.
+pub const SCHEMA_ID: &str = "stillwell-2";
+
+/// The id of files of before, whose records have no column `template`.
+const SCHEMA_ID_WHOLE: &str = "stillwell-1";
+
+/// Whether files of this schema can be read.
+#[must_use]
+pub fn is_known(schema: &str) -> bool {
+    [SCHEMA_ID, SCHEMA_ID_WHOLE].contains(&schema)
+}
 
 /// One row per reading, sorted by machine, sensor, time, offset and index within a file.
 ///

@@ -7,6 +7,7 @@ use ed25519_dalek::SigningKey;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::columns;
 use crate::ids::{Offset, TopicPartition};
 use crate::range::{Gap, OffsetRange};
 use crate::signed::{self, Body, Signed, SignedError};
@@ -111,6 +112,16 @@ pub enum EntryError {
         /// What is wrong.
         reason: String,
     },
+    /// Its files are of a later version.
+    #[error(
+        "entry {seq} has files of the schema {schema}, which this version does not know: upgrade stillwell"
+    )]
+    Schema {
+        /// The entry's seq.
+        seq: u64,
+        /// What it names.
+        schema: String,
+    },
     /// It does not follow its predecessor.
     #[error(
         "entry {seq} of {topic}/{partition} does not follow its predecessor: {field} is {found}, expected {expected}"
@@ -169,6 +180,10 @@ impl SignedEntry {
 
     fn checked(signed: Signed<Entry>) -> Result<Self, EntryError> {
         check_range(&signed.body)?;
+        let Entry { seq, schema, .. } = &signed.body;
+        if !columns::is_known(schema) {
+            return Err(EntryError::Schema { seq: *seq, schema: schema.clone() });
+        }
         let Signed { body, bytes, sha256 } = signed;
         Ok(Self { entry: body, bytes, sha256 })
     }

@@ -30,7 +30,7 @@ mod time;
 mod tests;
 
 pub use fill::{Filled, Measured, Memo, Names, Same, Sink};
-pub use restore::{READING_COLUMNS, RestoreError, restore, templated};
+pub use restore::{READING_COLUMNS, RestoreError, Window, restore, templated, templated_counts};
 
 /// Bytes of a template at most: what is longer differs too much to be one.
 pub const TEXT_BYTES_MAX: usize = 4 << 10;

@@ -129,11 +129,13 @@ impl Rewrite<'_> {
         Ok((records.into_iter().collect(), leaves))
     }
 
-    /// What rebuilds the records of a piece that are erased.
+    /// What rebuilds the records of a piece, of which only those that are erased have to be.
     fn restorer(&self, piece: &Piece) -> Result<Restorer, LifeError> {
-        let readings = piece.readings.iter().filter(|_| self.erased.is_some());
-        let readings = readings.map(|file| load(self.store, file)).collect::<Result<_, _>>()?;
-        Ok(Restorer::new(readings))
+        let loaded = |files: &[FileRef]| -> Result<Vec<Bytes>, LifeError> {
+            files.iter().filter(|_| self.erased.is_some()).map(|file| load(self.store, file)).collect()
+        };
+        let restorer = Restorer::new(&loaded(&piece.records)?, loaded(&piece.readings)?);
+        restorer.map_err(LifeError::arrow(self.lane))
     }
 
     /// The leaves of records that are erased.

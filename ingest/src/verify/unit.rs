@@ -3,11 +3,12 @@
 use rayon::prelude::*;
 use stillwell_schema::ledger::Cover;
 use stillwell_schema::manifest::FileRef;
-use stillwell_schema::{Entry, OffsetRange};
+use stillwell_schema::{Entry, Offset, OffsetRange};
 
 use super::records::Spine;
 use super::report::Problem;
 use super::{Tick, files, leaves, readings};
+use crate::originals;
 use crate::store::{ArchiveStore, StoreError};
 
 /// Entries with the files that stand for them: their own, or those of the act that covers them.
@@ -140,5 +141,6 @@ impl Unit {
 /// Says that a file's rows cannot be read.
 pub(super) fn unreadable(stated: &Stated<'_>, error: &arrow::error::ArrowError) -> Problem {
     let message = format!("cannot be read as what is stated of it: {error}");
-    Problem::new(super::ProblemKind::Unreadable, &stated.file.path, message).at(stated.range.first)
+    let offset = originals::offset_of(error).map_or(stated.range.first, Offset);
+    Problem::new(super::ProblemKind::Unreadable, &stated.file.path, message).at(offset)
 }

@@ -7,7 +7,7 @@ use stillwell_source::chunk::{RecordChunk, RecordRef};
 use stillwell_source::columns::ReadingColumns;
 use stillwell_source::decode::{DecodeError, Decoder, Stalled, TransientError, decode_chunk};
 use stillwell_source::halt::Tally;
-use stillwell_source::original::{Originals, Readings, TemplateCode};
+use stillwell_source::original::{Looks, Originals, Readings, TemplateCode};
 use stillwell_source::series::SeriesTable;
 use thiserror::Error;
 
@@ -73,6 +73,18 @@ impl Batch {
             memory_bytes: 0,
             tally: Tally::default(),
         }
+    }
+
+    /// The same, of a lane whose batch before had such records.
+    #[must_use]
+    pub fn with_looks(self, looks: Looks) -> Self {
+        Self { originals: Originals::after(looks), ..self }
+    }
+
+    /// What its records look like, for the lane's next batch.
+    #[must_use]
+    pub fn looks(&self) -> Looks {
+        self.originals.looks()
     }
 
     /// Appends a chunk: decodes its records and adds them to the Merkle tree. Every chunk of a batch comes

@@ -25,7 +25,7 @@ pub(super) fn width(most: u64) -> u32 {
 
 /// Appends 64-bit integers as deltas.
 pub(super) fn deltas_64(values: &[i64], out: &mut Vec<u8>) {
-    deltas(values, |delta| delta, |rest| rest.cast_unsigned(), out);
+    deltas(values, |delta| delta, i64::cast_unsigned, out);
 }
 
 /// Appends integers that are 32 bits wide in the file as deltas, which wrap there.
@@ -90,6 +90,10 @@ fn pack(numbers: &[u64; MINIBLOCK], width: u32, out: &mut Vec<u8>) {
                     bits -= 64;
                 }
             }
+            // 32 numbers of an odd width end amid a word.
+            if bits > 0 {
+                out.extend_from_slice(&(word as u32).to_le_bytes());
+            }
         }
     }
 }
@@ -121,4 +125,106 @@ pub(super) fn groups(codes: &[u32], width: u32, out: &mut Vec<u8>) {
     out.extend_from_slice(&(word as u32).to_le_bytes());
     // The last group is filled up with zeros.
     out.resize(end, 0);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The format read by its definition, bit by bit.
+    struct Bits<'a> {
+        bytes: &'a [u8],
+        at: usize,
+    }
+
+    impl Bits<'_> {
+        fn take(&mut self, width: u32) -> u64 {
+            (0..width).fold(0, |number, bit| {
+                let found = self.bytes[self.at / 8] >> (self.at % 8) & 1;
+                self.at += 1;
+                number | u64::from(found) << bit
+            })
+        }
+
+        fn varint(&mut self) -> u64 {
+            let mut number = 0;
+            for shift in (0..).step_by(7) {
+                let byte = self.take(8);
+                number |= (byte & 0x7f) << shift;
+                if byte < 0x80 {
+                    break;
+                }
+            }
+            number
+        }
+
+        fn zigzag(&mut self) -> i64 {
+            let number = self.varint();
+            (number >> 1).cast_signed() ^ -(number & 1).cast_signed()
+        }
+    }
+
+    fn undelta(bytes: &[u8], wrap: fn(i64) -> i64) -> Vec<i64> {
+        let mut bits = Bits { bytes, at: 0 };
+        let (block, miniblocks, count) =
+            (bits.varint() as usize, bits.varint() as usize, bits.varint() as usize);
+        let mut values = vec![bits.zigzag()];
+        while values.len() < count {
+            let least = bits.zigzag();
+            let widths: Vec<u32> = (0..miniblocks).map(|_| bits.take(8) as u32).collect();
+            for width in widths {
+                for _ in 0..block / miniblocks {
+                    let delta = least.wrapping_add(bits.take(width).cast_signed());
+                    values.push(wrap(values[values.len() - 1].wrapping_add(delta)));
+                }
+            }
+        }
+        values.truncate(count);
+        assert_eq!(bits.at, bytes.len() * 8, "nothing is left, nothing is missing");
+        values
+    }
+
+    #[test]
+    fn deltas_of_every_width_come_back() {
+        let mut state = 7u64;
+        let mut random = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            state ^ state >> 29
+        };
+        for width in 0..=64 {
+            for len in [1, 2, 31, 32, 33, 64, 128, 129, 130, 161, 257, 300] {
+                let mask = u64::MAX.unbounded_shr(64 - width);
+                let mut values = vec![random().cast_signed()];
+                for _ in 1..len {
+                    values.push(values[values.len() - 1].wrapping_add((random() & mask).cast_signed()));
+                }
+                let mut out = Vec::new();
+                deltas_64(&values, &mut out);
+                assert_eq!(undelta(&out, |value| value), values, "{width} {len}");
+                let narrow: Vec<i64> = values.iter().map(|value| i64::from(*value as i32)).collect();
+                out.clear();
+                deltas_32(&narrow, &mut out);
+                assert_eq!(undelta(&out, |value| i64::from(value as i32)), narrow, "{width} {len}");
+            }
+        }
+    }
+
+    #[test]
+    fn runs_and_groups_are_those_of_the_format() {
+        for width in 0..=20 {
+            let codes: Vec<u32> =
+                (0u32..83).map(|i| i.wrapping_mul(2_654_435_761) & ((1 << width) - 1)).collect();
+            let mut out = Vec::new();
+            run(3 & ((1 << width) - 1), 1000, width, &mut out);
+            groups(&codes, width, &mut out);
+            let mut bits = Bits { bytes: &out, at: 0 };
+            assert_eq!(bits.varint(), 1000 << 1);
+            assert_eq!(bits.take(width.div_ceil(8) * 8), u64::from(3 & ((1u32 << width) - 1)));
+            assert_eq!(bits.varint(), 11 << 1 | 1);
+            let found: Vec<u32> = (0..83).map(|_| bits.take(width) as u32).collect();
+            assert_eq!(found, codes, "{width}");
+            assert!((0..5).all(|_| bits.take(width) == 0));
+            assert_eq!(bits.at, out.len() * 8);
+        }
+    }
 }

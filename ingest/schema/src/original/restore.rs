@@ -4,10 +4,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BinaryBuilder, BooleanArray, PrimitiveArray, RecordBatch, StringArray,
+    Array, ArrayRef, AsArray, BinaryBuilder, BooleanArray, DictionaryArray, PrimitiveArray, RecordBatch,
+    StringArray,
 };
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Float64Type, Int64Type, TimestampMicrosecondType, UInt32Type};
+use arrow::datatypes::{DataType, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType, UInt32Type};
 use arrow::error::ArrowError;
 use thiserror::Error;
 
@@ -60,6 +61,20 @@ pub enum RestoreError {
     Arrow(#[from] ArrowError),
 }
 
+impl RestoreError {
+    /// The record that cannot be rebuilt.
+    #[must_use]
+    pub fn offset(&self) -> Option<i64> {
+        match self {
+            Self::Template { offset, .. }
+            | Self::Missing { offset, .. }
+            | Self::Surplus { offset, .. }
+            | Self::Misfit { offset, .. } => Some(*offset),
+            Self::Arrow(_) => None,
+        }
+    }
+}
+
 /// Which records of a batch have a template in place of their value; none where no one has.
 #[must_use]
 pub fn templated(records: &RecordBatch) -> Option<BooleanArray> {
@@ -73,92 +88,71 @@ pub fn templated(records: &RecordBatch) -> Option<BooleanArray> {
 /// # Errors
 /// [`RestoreError`] where what is there does not rebuild a record.
 pub fn restore(records: &RecordBatch, readings: &[RecordBatch]) -> Result<RecordBatch, RestoreError> {
-    let Some(at) = records.schema().column_with_name("template").map(|(at, _)| at) else {
-        return Ok(records.clone());
-    };
-    let mut whole = records.clone();
-    if templated(records).is_some() {
-        let values = values(records, readings)?;
-        let at = records.schema().index_of("value")?;
-        let mut columns = records.columns().to_vec();
-        columns[at] = cast(&values, records.column(at).data_type())?;
-        whole = RecordBatch::try_new(records.schema(), columns)?;
-    }
-    let keep: Vec<usize> = (0..whole.num_columns()).filter(|column| *column != at).collect();
-    Ok(whole.project(&keep)?)
+    Window::new(templated_counts(records)?, readings)?.restore(records)
 }
 
-fn values(records: &RecordBatch, readings: &[RecordBatch]) -> Result<ArrayRef, RestoreError> {
-    let sources: Result<Vec<Source>, ArrowError> = readings.iter().map(Source::of).collect();
-    let sources = sources?;
-    let spans = Spans::of(records)?;
-    let places = spans.places(&sources)?;
-    let kept = cast(&records["value"], &DataType::Binary)?;
-    let kept = kept.as_binary::<i32>();
-    let mut rebuilder = Rebuilder { sources: &sources, templates: HashMap::new(), memo: Memo::default() };
-    let mut values = BinaryBuilder::new();
-    let mut bytes = Vec::new();
-    for row in 0..records.num_rows() {
-        if spans.templates.is_valid(row) {
-            bytes.clear();
-            let (from, to) = (spans.starts[row], spans.starts[row + 1]);
-            rebuilder.record(
-                spans.templates.value(row),
-                spans.offsets[row],
-                &places[from..to],
-                &mut bytes,
-            )?;
-            values.append_value(&bytes);
-        } else {
-            values.append_option(kept.is_valid(row).then(|| kept.value(row)));
-        }
-    }
-    Ok(Arc::new(values.finish()))
+/// Offset of each record of a batch that has a template, and how many readings it has.
+///
+/// # Errors
+/// Where a column is not as expected.
+pub fn templated_counts(records: &RecordBatch) -> Result<Vec<(i64, u32)>, ArrowError> {
+    let Some(flags) = templated(records) else { return Ok(Vec::new()) };
+    let offsets = records["offset"].as_primitive::<Int64Type>().values();
+    let counts = records["readings"].as_primitive::<UInt32Type>().values();
+    let rows = offsets.iter().zip(counts).zip(flags.values());
+    Ok(rows.filter(|(_, has)| *has).map(|((offset, count), _)| (*offset, *count)).collect())
 }
 
-/// Where the readings of each templated record go.
-struct Spans {
+/// Readings of a stretch of records, in the order of these, to rebuild any of them from.
+pub struct Window {
+    /// By offset.
     offsets: Vec<i64>,
-    templates: StringArray,
-    /// Readings of templated records before each row, and in all.
+    /// Readings of the records before each, and in all.
     starts: Vec<usize>,
+    /// Batch and row of each reading, in the order of records and index.
+    places: Vec<(u32, u32)>,
+    sources: Vec<Source>,
 }
 
-impl Spans {
-    fn of(records: &RecordBatch) -> Result<Self, ArrowError> {
-        let templates = cast(&records["template"], &DataType::Utf8)?.as_string::<i32>().clone();
-        let offsets = records["offset"].as_primitive::<Int64Type>().values().to_vec();
-        let counts = records["readings"].as_primitive::<UInt32Type>();
+impl Window {
+    /// Of these records, offset and number of readings of each, in offset order. `readings` holds all readings of
+    /// theirs; others among them are passed over.
+    ///
+    /// # Errors
+    /// [`RestoreError`] where a reading is missing or one too many.
+    pub fn new(records: Vec<(i64, u32)>, readings: &[RecordBatch]) -> Result<Self, RestoreError> {
+        let sources: Result<Vec<Source>, ArrowError> = readings.iter().map(Source::of).collect();
         let mut starts = vec![0];
         let mut end = 0;
-        for (row, count) in counts.values().iter().enumerate() {
-            end += if templates.is_valid(row) { *count as usize } else { 0 };
+        for (_, count) in &records {
+            end += *count as usize;
             starts.push(end);
         }
-        Ok(Self { offsets, templates, starts })
+        let offsets = records.into_iter().map(|(offset, _)| offset).collect();
+        let mut window = Self { offsets, starts, places: Vec::new(), sources: sources? };
+        window.places = window.places()?;
+        Ok(window)
     }
 
-    /// The record at an offset, if it has a template.
-    fn row(&self, offset: i64) -> Option<usize> {
+    /// The place of a record, if it is one of these.
+    fn record(&self, offset: i64) -> Option<usize> {
         // Mostly no offset is missing between two.
         let near = usize::try_from(offset.checked_sub(*self.offsets.first()?)?).ok()?;
-        let row = match self.offsets.get(near) {
-            Some(found) if *found == offset => near,
-            _ => self.offsets.binary_search(&offset).ok()?,
-        };
-        self.templates.is_valid(row).then_some(row)
+        match self.offsets.get(near) {
+            Some(found) if *found == offset => Some(near),
+            _ => self.offsets.binary_search(&offset).ok(),
+        }
     }
 
-    /// The source and row of each reading, in the order of records and index.
-    fn places(&self, sources: &[Source]) -> Result<Vec<(u32, u32)>, RestoreError> {
+    fn places(&self) -> Result<Vec<(u32, u32)>, RestoreError> {
         const NOWHERE: (u32, u32) = (u32::MAX, u32::MAX);
         let mut places = vec![NOWHERE; self.starts.last().copied().unwrap_or(0)];
-        for (number, source) in (0u32..).zip(sources) {
+        for (number, source) in (0u32..).zip(&self.sources) {
             let (offsets, indexes) = (source.offset.values(), source.index.values());
             for (at, (&offset, &index)) in (0u32..).zip(offsets.iter().zip(indexes)) {
-                let Some(row) = self.row(offset) else { continue };
-                let place = self.starts[row] + index as usize;
-                if place >= self.starts[row + 1] || places[place] != NOWHERE {
+                let Some(record) = self.record(offset) else { continue };
+                let place = self.starts[record] + index as usize;
+                if place >= self.starts[record + 1] || places[place] != NOWHERE {
                     return Err(RestoreError::Surplus { offset, index });
                 }
                 places[place] = (number, at);
@@ -167,16 +161,61 @@ impl Spans {
         match places.iter().position(|place| *place == NOWHERE) {
             None => Ok(places),
             Some(missing) => {
-                let row = self.starts.partition_point(|start| *start <= missing) - 1;
-                Err(RestoreError::Missing { offset: self.offsets[row], index: missing - self.starts[row] })
+                let record = self.starts.partition_point(|start| *start <= missing) - 1;
+                let index = missing - self.starts[record];
+                Err(RestoreError::Missing { offset: self.offsets[record], index })
             }
         }
+    }
+
+    /// The batch without its column `template`, every value in its place. Its records that have a template are of this
+    /// window.
+    ///
+    /// # Errors
+    /// [`RestoreError`] where what is there does not rebuild a record.
+    pub fn restore(&self, records: &RecordBatch) -> Result<RecordBatch, RestoreError> {
+        let schema = records.schema();
+        let Some((template, _)) = schema.column_with_name("template") else { return Ok(records.clone()) };
+        let mut whole = records.clone();
+        if templated(records).is_some() {
+            let value = schema.index_of("value")?;
+            let mut columns = records.columns().to_vec();
+            columns[value] = cast(&self.values(records)?, records.column(value).data_type())?;
+            whole = RecordBatch::try_new(records.schema(), columns)?;
+        }
+        let keep: Vec<usize> = (0..whole.num_columns()).filter(|column| *column != template).collect();
+        Ok(whole.project(&keep)?)
+    }
+
+    fn values(&self, records: &RecordBatch) -> Result<ArrayRef, RestoreError> {
+        let templates = cast(&records["template"], &DataType::Utf8)?;
+        let templates = templates.as_string::<i32>();
+        let offsets = records["offset"].as_primitive::<Int64Type>().values();
+        let kept = cast(&records["value"], &DataType::Binary)?;
+        let kept = kept.as_binary::<i32>();
+        let mut rebuilder =
+            Rebuilder { sources: &self.sources, templates: HashMap::new(), memo: Memo::default() };
+        let mut values = BinaryBuilder::new();
+        let mut bytes = Vec::new();
+        for row in 0..records.num_rows() {
+            if templates.is_null(row) {
+                values.append_option(kept.is_valid(row).then(|| kept.value(row)));
+                continue;
+            }
+            let offset = offsets[row];
+            let record = self.record(offset).ok_or(RestoreError::Missing { offset, index: 0 })?;
+            let places = &self.places[self.starts[record]..self.starts[record + 1]];
+            bytes.clear();
+            rebuilder.record(templates.value(row), offset, places, &mut bytes)?;
+            values.append_value(&bytes);
+        }
+        Ok(Arc::new(values.finish()))
     }
 }
 
 /// Readings as they were read.
 struct Source {
-    names: [StringArray; 4],
+    names: [DictionaryArray<Int32Type>; 4],
     /// A number for each row that rows of the same names next to it share.
     runs: Vec<u32>,
     time: PrimitiveArray<TimestampMicrosecondType>,
@@ -189,20 +228,21 @@ struct Source {
 
 impl Source {
     fn of(batch: &RecordBatch) -> Result<Self, ArrowError> {
-        let text = |name: &str| -> Result<StringArray, ArrowError> {
-            Ok(cast(&batch[name], &DataType::Utf8)?.as_string::<i32>().clone())
+        let dictionary = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
+        let name = |name: &str| -> Result<DictionaryArray<Int32Type>, ArrowError> {
+            Ok(cast(&batch[name], &dictionary)?.as_dictionary::<Int32Type>().clone())
         };
-        let names = [text("machine")?, text("sensor")?, text("kind")?, text("unit")?];
+        let names = [name("machine")?, name("sensor")?, name("kind")?, name("unit")?];
         let mut run = 0;
         let runs = (0..batch.num_rows()).map(|row| {
-            run += u32::from(row > 0 && names.iter().any(|names| cell(names, row) != cell(names, row - 1)));
+            run += u32::from(row > 0 && names.iter().any(|names| names.key(row) != names.key(row - 1)));
             run
         });
         Ok(Self {
             runs: runs.collect(),
             time: batch["time"].as_primitive().clone(),
             value: batch["value"].as_primitive().clone(),
-            text: text("text")?,
+            text: cast(&batch["text"], &DataType::Utf8)?.as_string::<i32>().clone(),
             quality: batch["quality"].as_primitive().clone(),
             offset: batch["offset"].as_primitive().clone(),
             index: batch["index"].as_primitive().clone(),
@@ -211,27 +251,22 @@ impl Source {
     }
 
     fn names(&self, row: usize) -> Names<'_> {
-        let [machine, sensor, kind, unit] = &self.names;
-        Names {
-            machine: machine.value(row),
-            sensor: sensor.value(row),
-            kind: cell(kind, row),
-            unit: cell(unit, row),
-        }
+        let [machine, sensor, kind, unit] = self.names.each_ref().map(|names| {
+            let texts = names.values().as_string::<i32>();
+            names.key(row).filter(|key| texts.is_valid(*key)).map(|key| texts.value(key))
+        });
+        let (machine, sensor) = (machine.unwrap_or_default(), sensor.unwrap_or_default());
+        Names { machine, sensor, kind, unit }
     }
 
     fn measured(&self, row: usize) -> Measured<'_> {
         Measured {
             time_us: self.time.value(row),
             value: self.value.is_valid(row).then(|| self.value.value(row)),
-            text: cell(&self.text, row),
+            text: self.text.is_valid(row).then(|| self.text.value(row)),
             quality: self.quality.value(row),
         }
     }
-}
-
-fn cell(texts: &StringArray, row: usize) -> Option<&str> {
-    texts.is_valid(row).then(|| texts.value(row))
 }
 
 /// Writes records by templates that it knows.

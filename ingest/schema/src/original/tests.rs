@@ -39,8 +39,10 @@ fn numbers_are_written_in_each_style() {
 #[test]
 fn times_are_written_in_each_unit() {
     let time_us = 1_795_586_879_123_000;
-    let text =
-        |text: Option<super::number::Text>| text.map(|t| String::from_utf8(t.bytes().to_vec()).unwrap());
+    let put = |write: &dyn Fn(&mut Text) -> Option<()>| {
+        let mut text = Text::default();
+        write(&mut text).map(|()| String::from_utf8(text.bytes().to_vec()).unwrap())
+    };
     for (digits, expected) in [
         (0, None),
         (3, Some("1795586879123")),

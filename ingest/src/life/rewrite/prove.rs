@@ -2,6 +2,7 @@
 
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::Int64Type;
+use bytes::Bytes;
 use stillwell_schema::ledger::Cover;
 use stillwell_schema::manifest::FileRef;
 use stillwell_schema::merkle::{Hash, Tree};
@@ -10,9 +11,9 @@ use stillwell_schema::{Head, SignedEntry};
 use super::chunks::Seen;
 use super::digest::Digest;
 use super::merge::Rows;
-use super::{LifeError, RECORDS_ROWS, Rewrite, load};
+use super::{LifeError, Rewrite, load};
 use crate::manifest::{Chain, ManifestError, read_entry};
-use crate::originals::Restorer;
+use crate::originals::each_record_batch;
 use crate::reader::RecordColumns;
 
 /// Rows of readings decoded at once.
@@ -31,7 +32,7 @@ pub(super) fn records(rewrite: &Rewrite<'_>, cover: &Cover) -> Result<(), LifeEr
     };
     let mut waiting = erased()?;
     let readings = cover.readings.iter().map(|file| load(rewrite.store, &file.file));
-    let mut restorer = Restorer::new(readings.collect::<Result<_, _>>()?);
+    let readings: Vec<Bytes> = readings.collect::<Result<_, _>>()?;
     let mut pushed = Ok(());
     let mut push = |batch: &RecordBatch| -> Result<(), LifeError> {
         let columns = RecordColumns::of(batch);
@@ -45,15 +46,14 @@ pub(super) fn records(rewrite: &Rewrite<'_>, cover: &Cover) -> Result<(), LifeEr
         Ok(())
     };
     for file in &cover.records {
-        for batch in rewrite.open(&file.file, RECORDS_ROWS)? {
-            let batch = batch.map_err(LifeError::arrow(rewrite.lane))?;
-            let whole = restorer.each(&batch, &mut |batch| {
-                if pushed.is_ok() {
-                    pushed = push(batch);
-                }
-            });
-            whole.map_err(LifeError::arrow(rewrite.lane))?;
-        }
+        let bytes = load(rewrite.store, &file.file)?;
+        (rewrite.tick)(file.file.bytes);
+        let read = each_record_batch(bytes, readings.clone(), &mut |batch| {
+            if pushed.is_ok() {
+                pushed = push(batch);
+            }
+        });
+        read.map_err(LifeError::arrow(rewrite.lane))?;
     }
     pushed?;
     while let Some((offset, leaf)) = waiting {
