@@ -89,9 +89,10 @@ fn what_clients_of_one_kind_write_is_a_template() {
         let value = if n.is_multiple_of(3) { "null".to_owned() } else { (-value).to_string() };
         format!(r#"{{"machine":"m","sensor":"s{sensor}","time":{n},"value":{value}}}"#)
     };
-    assert_eq!(check(&lists(60, ", ", python)), 59);
+    // A list of one reading does not tell what would be between two.
+    assert_eq!(check(&lists(60, ", ", python)), 58);
     assert_eq!(check(&lists(60, ",", script)), 59);
-    assert_eq!(check(&lists(60, " ,\n ", fixed)), 59);
+    assert_eq!(check(&lists(60, " ,\n ", fixed)), 58);
     assert_eq!(check(&lists(60, ",", states)), 59);
     assert_eq!(check(&lists(60, ",", gaps)), 59);
     let single = |n: usize| script(n % 5, n, n as f64).into_bytes();
@@ -99,7 +100,7 @@ fn what_clients_of_one_kind_write_is_a_template() {
     // Clients of several kinds share a lane.
     let mixed: Vec<_> =
         lists(40, ", ", python).into_iter().zip(lists(40, ",", gaps)).flat_map(|(a, b)| [a, b]).collect();
-    assert_eq!(check(&mixed), 78);
+    assert_eq!(check(&mixed), 77);
 }
 
 #[test]

@@ -89,7 +89,8 @@ impl Lane<'_> {
     }
 
     fn entry(&self, objects: &Objects, entry: &Entry, low: i64) -> Judged {
-        let records = self.records(&file(objects, entry.records.as_ref())?)?;
+        let readings = file(objects, entry.readings.as_ref())?;
+        let records = self.records(file(objects, entry.records.as_ref())?, readings)?;
         let (first, next) = (entry.range.first.0, entry.range.next.0);
         ensure!(first < next, "it covers nothing");
         let mut rows = records.iter().peekable();
@@ -130,8 +131,8 @@ impl Lane<'_> {
         self.readings(objects, entry, expected)
     }
 
-    fn records(&self, bytes: &Option<&[u8]>) -> Judged<Vec<RecordRow>> {
-        let records = bytes.map(records_of).transpose()?.unwrap_or_default();
+    fn records(&self, bytes: Option<&[u8]>, readings: Option<&[u8]>) -> Judged<Vec<RecordRow>> {
+        let records = bytes.map(|bytes| records_of(bytes, readings)).transpose()?.unwrap_or_default();
         let lane = (TOPIC.to_owned(), self.partition);
         ensure!(records.iter().all(|row| row.lane == lane), "a record of another lane");
         Ok(records)

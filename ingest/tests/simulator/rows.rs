@@ -8,6 +8,8 @@ use arrow::datatypes::{
 use bytes::Bytes;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
+use stillwell_schema::original::restore;
+
 use crate::records::Reading;
 
 /// A row of a `records` file.
@@ -32,9 +34,12 @@ pub(crate) struct ReadingRow {
     pub(crate) reading: Reading,
 }
 
-pub(crate) fn records_of(bytes: &[u8]) -> Result<Vec<RecordRow>, String> {
+/// The records of a file, those that have a template rebuilt from the file of readings beside it.
+pub(crate) fn records_of(bytes: &[u8], readings: Option<&[u8]>) -> Result<Vec<RecordRow>, String> {
+    let readings = readings.map(batches).transpose()?.unwrap_or_default();
     let mut rows = Vec::new();
     for batch in batches(bytes)? {
+        let batch = restore(&batch, &readings).map_err(|error| error.to_string())?;
         let binary = |name: &str, row: usize| {
             let column = batch[name].as_binary::<i32>();
             column.is_valid(row).then(|| column.value(row).to_vec())

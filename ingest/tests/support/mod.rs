@@ -24,6 +24,8 @@ use stillwell_ingest::verify::{LaneReport, Level, verify_lane};
 use stillwell_ingest::workers::{Answer, Job, JobKind, Threads, Workers};
 use stillwell_ingest::{DeadLetterError, DeadLetterSink, Retry};
 use stillwell_schema::health::Board;
+use stillwell_schema::manifest::FileRef;
+use stillwell_schema::original::restore;
 use stillwell_schema::{Clock, Gap, GapReason, Offset, TopicPartition};
 use stillwell_source::chunk::{RecordChunk, RecordRef};
 use stillwell_source::dead_letters::Waiting;
@@ -431,14 +433,18 @@ pub(crate) fn see(store: &dyn ArchiveStore) -> Seen {
     let view = read_view(store, &lane_id()).unwrap();
     for piece in Pieces::new(store, &lane_id(), &view) {
         let piece = piece.unwrap();
-        for batch in piece.records.iter().flat_map(|f| read_parquet(&store.get(&f.path).unwrap().unwrap())) {
+        let files = |files: &[FileRef]| -> Vec<RecordBatch> {
+            files.iter().flat_map(|f| read_parquet(&store.get(&f.path).unwrap().unwrap())).collect()
+        };
+        let readings = files(&piece.readings);
+        for batch in files(&piece.records).iter().map(|batch| restore(batch, &readings).unwrap()) {
             let offsets = batch["offset"].as_primitive::<Int64Type>();
             let (keys, values) = (batch["key"].as_binary::<i32>(), batch["value"].as_binary::<i32>());
             for ((offset, key), value) in offsets.values().iter().zip(keys).zip(values) {
                 seen.records.push((*offset, key.map(text), value.map(text)));
             }
         }
-        for batch in piece.readings.iter().flat_map(|f| read_parquet(&store.get(&f.path).unwrap().unwrap())) {
+        for batch in readings {
             seen.readings.extend(batch["offset"].as_primitive::<Int64Type>().values());
         }
     }

@@ -111,8 +111,9 @@ impl ExecutionPlan for RestoreExec {
         &self.properties
     }
 
+    /// It does, but to say so would have a sort by values put below, where there are none yet.
     fn maintains_input_order(&self) -> Vec<bool> {
-        vec![true]
+        vec![false]
     }
 
     /// Batches that are dealt out to several streams would have each of them read the same readings.

@@ -31,7 +31,7 @@ fn numbers_are_written_in_each_style() {
         assert_eq!(written(value, Style::Pointed, 3).as_deref(), Some(pointed));
         assert_eq!(written(value, Style::Fixed(2), 0).as_deref(), fixed);
     }
-    for none in [f64::NAN, f64::INFINITY, 1e22, 1e-9] {
+    for none in [f64::NAN, f64::INFINITY, 1e22, 1.5e-16] {
         assert_eq!(written(none, Style::Shortest, 0), None);
     }
 }
