@@ -28,7 +28,8 @@ mod open;
 const CUT_SHARE: usize = 32;
 /// Below this, handing a chunk over would cost more than what is in it.
 const CHUNK_BYTES_MIN: usize = 64 << 10;
-/// librdkafka counts for this part of the budget at most, whatever the user lets it read ahead.
+/// librdkafka counts for this part of the budget at most, so that lanes have theirs whatever the user lets it read
+/// ahead; a warning says so.
 const AHEAD_SHARE: usize = 2;
 
 /// Chunks that a stage may have waiting: one being worked on, and enough to hide a hiccup.
@@ -70,6 +71,7 @@ impl<S: Stage> Lanes<S> {
         runtime: Handle,
         display: mpsc::UnboundedSender<(TopicPartition, Offset)>,
     ) -> Self {
+        warn_of_ahead(settings.stage, sources.ahead_bytes, budget.bytes_max());
         let ahead = budget.hold(None, Part::Kafka, ahead_share(&sources, &budget));
         let chunk_bytes = settings.chunk_bytes;
         Self { settings, sources, budget, ahead, chunk_bytes, runtime, display, slots: Vec::new(), last: 0 }
@@ -259,6 +261,20 @@ impl<S: Stage> Lanes<S> {
 /// Bytes that the budget counts for librdkafka.
 fn ahead_share<S>(sources: &Sources<S>, budget: &Budget) -> usize {
     sources.ahead_bytes.min(budget.bytes_max() / AHEAD_SHARE)
+}
+
+/// Says where librdkafka may take more than the budget counts for it.
+fn warn_of_ahead(stage: &str, ahead_bytes: usize, bytes_max: usize) {
+    let counted = bytes_max / AHEAD_SHARE;
+    if ahead_bytes > counted {
+        tracing::warn!(
+            stage,
+            ahead_bytes,
+            counted,
+            memory_bytes_max = bytes_max,
+            "librdkafka may read further ahead than memory_bytes_max counts for it, and the process grow by the rest; lower queued.max.messages.kbytes, queued.min.messages or fetch.max.bytes under [kafka], or raise memory_bytes_max"
+        );
+    }
 }
 
 /// At how many bytes each of `lanes` lanes cuts a chunk; `most` where they are few.

@@ -33,11 +33,19 @@ const DEFAULTS: &[(&str, &str)] = &[
 /// The budget of a client that belongs to no stage.
 const BYTES_MAX: usize = 256 << 20;
 
-/// What a message in librdkafka's queue takes beside its own bytes, which alone the queue's bound counts.
-const MESSAGE_BYTES: usize = 256;
+/// What a message in librdkafka's queue takes beside its value, which alone the queue's bound counts.
+const MESSAGE_BYTES: usize = 320;
 
-/// Responses on their way that a budget reckons with: each broker's is one, and a packed one counts for several.
-const RESPONSES: usize = 4;
+/// Bytes of memory that each byte of a response is reckoned as: it unpacks to eight times its size, and those of two
+/// brokers come at once.
+const UNPACKED: usize = 16;
+
+/// librdkafka's default of `message.max.bytes`, and its least.
+const RECORD_BYTES: usize = 1_000_000;
+const RECORD_BYTES_MIN: usize = 1_000;
+
+/// librdkafka's default of `receive.message.max.bytes`, beyond which it takes no response and unpacks no batch.
+const RECEIVE_BYTES: usize = 100_000_000;
 
 /// How far librdkafka reads ahead. The queue is one for all partitions of a client; it is looked at before a fetch
 /// alone, so that the responses of all brokers may come on top of it.
@@ -48,31 +56,54 @@ struct Ahead {
 }
 
 impl Ahead {
-    /// What an eighth of a budget of `bytes_max` bytes allows: half of it for the queue, half for responses. More
-    /// than 16 MiB makes nothing faster; less than 1 MiB would not hold the largest record of a broker's defaults.
+    /// What an eighth of a budget of `bytes_max` bytes allows: a quarter of it for the values in the queue, a quarter
+    /// for what their messages take beside, half for responses. A queue of more than 16 MiB makes nothing faster.
     fn within(bytes_max: usize) -> Self {
-        let bounded = |bytes: usize| bytes.clamp(1 << 20, 16 << 20);
-        let queue_bytes = bounded(bytes_max / 16);
-        Self { queue_bytes, response_bytes: bounded(queue_bytes / RESPONSES) }
+        let queue_bytes = (bytes_max / 32).clamp(1 << 20, 16 << 20);
+        Self { queue_bytes, response_bytes: 2 * queue_bytes / UNPACKED }
     }
 
-    /// As librdkafka's properties. It refuses a `fetch.max.bytes` below the `message.max.bytes` of `kafka`.
-    fn properties(self, kafka: &KafkaSettings) -> [(&'static str, usize); 4] {
-        let record = kafka.properties.get("message.max.bytes").and_then(|bytes| bytes.parse().ok());
+    /// As librdkafka's properties.
+    fn properties(self) -> [(&'static str, usize); 4] {
         [
             ("queued.max.messages.kbytes", self.queue_bytes / 1000),
             ("queued.min.messages", self.queue_bytes / MESSAGE_BYTES),
-            ("fetch.max.bytes", self.response_bytes.max(record.unwrap_or(0))),
-            ("max.partition.fetch.bytes", self.response_bytes / RESPONSES),
+            ("fetch.max.bytes", self.response_bytes),
+            ("max.partition.fetch.bytes", self.response_bytes / 4),
         ]
     }
 }
 
 /// Bytes that a client of these properties may hold ahead of us.
 pub(super) fn ahead_bytes(config: &ClientConfig) -> usize {
-    let number = |key| config.get(canonical(key)).and_then(|text| text.parse().ok()).unwrap_or(0usize);
+    let number = |key| number(config, key).unwrap_or(0);
     let queue = number("queued.max.messages.kbytes").saturating_mul(1000);
-    queue.saturating_add(number("fetch.max.bytes").saturating_mul(RESPONSES))
+    let messages = number("queued.min.messages").saturating_mul(MESSAGE_BYTES);
+    queue.saturating_add(messages).saturating_add(number("fetch.max.bytes").saturating_mul(UNPACKED))
+}
+
+/// Lets records come that are larger than a response. A broker sends such a one alone (KIP-74), but librdkafka
+/// refuses a `fetch.max.bytes` below `message.max.bytes`, which is otherwise what a producer may send.
+fn take_large_records(config: &mut ClientConfig) {
+    let message_max = canonical("message.max.bytes");
+    let record = match config.get(message_max) {
+        None => Some(RECORD_BYTES),
+        Some(_) => number(config, message_max),
+    };
+    // What is no number is left for librdkafka to name.
+    let (Some(record), Some(response)) = (record, number(config, "fetch.max.bytes")) else { return };
+    if record <= response {
+        return;
+    }
+    config.set(message_max, response.max(RECORD_BYTES_MIN).to_string());
+    let receive_max = canonical("receive.message.max.bytes");
+    if config.get(receive_max).is_none() {
+        config.set(receive_max, RECEIVE_BYTES.max(record.saturating_add(response)).to_string());
+    }
+}
+
+fn number(config: &ClientConfig, key: &str) -> Option<usize> {
+    config.get(canonical(key))?.parse().ok()
 }
 
 /// The properties of a client of `group` that belongs to no stage, the user's over the defaults.
@@ -90,7 +121,7 @@ pub(super) fn config_within(
     for (key, value) in DEFAULTS {
         config.set(canonical(key), *value);
     }
-    for (key, value) in Ahead::within(bytes_max).properties(kafka) {
+    for (key, value) in Ahead::within(bytes_max).properties() {
         config.set(canonical(key), value.to_string());
     }
     for (key, value) in &kafka.properties {
@@ -99,6 +130,7 @@ pub(super) fn config_within(
         }
         config.set(canonical(key), value);
     }
+    take_large_records(&mut config);
     for (key, value) in PROTOCOL {
         config.set(canonical(key), *value);
     }
@@ -156,9 +188,31 @@ mod tests {
             assert!(bytes <= mib << 17 && bytes > (mib << 17) * 99 / 100, "{mib} MiB: {bytes}");
         }
         assert!(ahead(1, "client.id", "hall-3") < 8 << 20);
-        assert_eq!(ahead(4096, "client.id", "hall-3"), 16_777_000 + 4 * (4 << 20));
-        assert_eq!(ahead(256, "queued.max.messages.kbytes", "2000"), 2_000_000 + 4 * (4 << 20));
-        assert_eq!(ahead(256, "message.max.bytes", "10000000"), 16_777_000 + 40_000_000);
+        let (queue, messages, response) = (8_388_000, 26_214 * MESSAGE_BYTES, 1 << 20);
+        assert_eq!(ahead(4096, "client.id", "hall-3"), 16_777_000 + 52_428 * MESSAGE_BYTES + (32 << 20));
+        for (key, value, bytes) in [
+            ("queued.max.messages.kbytes", "2000", 2_000_000 + messages + UNPACKED * response),
+            ("queued.min.messages", "100000", queue + 100_000 * MESSAGE_BYTES + UNPACKED * response),
+            ("fetch.max.bytes", "4000000", queue + messages + UNPACKED * 4_000_000),
+            ("message.max.bytes", "10000000", queue + messages + UNPACKED * response),
+        ] {
+            assert_eq!(ahead(256, key, value), bytes, "{key}");
+        }
+    }
+
+    #[test]
+    fn records_larger_than_a_response_are_taken() {
+        for (mib, largest, receive_max) in [
+            (1, 1_000_000, Some("100000000")),
+            (256, 1_000_000, None),
+            (256, 10_000_000, Some("100000000")),
+            (256, 500_000_000, Some("501048576")),
+        ] {
+            let kafka = kafka("message.max.bytes", &largest.to_string());
+            let config = config_within(&kafka, "group", mib << 20).unwrap();
+            config.create_native_config().unwrap();
+            assert_eq!(config.get("receive.message.max.bytes"), receive_max, "{mib} MiB, {largest}");
+        }
     }
 
     #[test]
