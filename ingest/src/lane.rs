@@ -157,7 +157,7 @@ impl<D: DeadLetterSink> Writer<D> {
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
                     self.launch(Reason::Freshness);
                 }
-                () = self.holder.told(), if due.is_some() => {}
+                () = self.holder.told(), if due.is_some() || full => {}
                 () = sleep_until(look.unwrap_or_else(Instant::now)), if look.is_some() && !full => {
                     if lane.chunks.is_closed() {
                         return self.stop(lane).await;

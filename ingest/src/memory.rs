@@ -10,8 +10,12 @@
 //! | 1/4 | one batch at most, so that a lone lane fills one while the one before is on its way |
 //! | 3/4 | the first two shares and all open batches: beyond that the largest go, until the rest is within it |
 //!
-//! What is on its way out has what those three quarters leave. A batch that is told to go while it is still small is
-//! a file that is smaller than the user asks for: [`conflicts`] counts those, and says what would mend it.
+//! What is on its way out has what those three quarters leave. Once half of the budget is held, the open batches of
+//! lanes that have one on its way hold as much as one batch together, each its part: a few whose commits hang, and
+//! which cannot be told to go, would else hold all that is left, and the others crawl.
+//!
+//! A batch that is told to go while it is still small is a file that is smaller than the user asks for: [`conflicts`]
+//! counts those, and says what would mend it.
 //!
 //! Reading order: [`open`] chooses which batch goes, [`holder`] is one lane's side of it, [`encoders`] gives turns.
 
@@ -30,12 +34,14 @@ pub(crate) use holder::{Holder, Load};
 
 use conflicts::Conflicts;
 use encoders::Encoders;
-use open::OpenBatches;
+use open::{Key, OpenBatches};
 
 /// The shares of the plan, as parts of the budget.
 const CHUNKS: usize = 8;
 const ENCODERS: usize = 8;
 const BATCH: usize = 4;
+/// Beyond this part of the budget lanes with a batch on its way are held back.
+const SHORT: usize = 2;
 
 /// The memory of a write side.
 #[derive(Debug)]
@@ -69,13 +75,26 @@ impl Memory {
         Holder::new(Arc::clone(self), key, wake)
     }
 
-    /// What one batch may hold.
-    fn batch_bytes_max(&self) -> usize {
-        self.budget.bytes_max() / BATCH
+    /// Whether a lane's open batch, of `bytes`, takes no more: it is to go, or to wait for the one before it while
+    /// memory runs short.
+    fn is_full(&self, key: &Key, bytes: usize) -> bool {
+        let batch_max = self.budget.bytes_max() / BATCH;
+        let is_short = self.is_short();
+        let mut open = self.open();
+        bytes >= batch_max || open.is_told(key) || (is_short && open.hold_back(key, batch_max))
     }
 
-    /// Tells the largest open batches to go if what is not on its way out holds too much.
+    /// Whether so much is held that a lane whose commit hangs must not hold more and more of it.
+    fn is_short(&self) -> bool {
+        self.budget.used_bytes() > self.budget.bytes_max() / SHORT
+    }
+
+    /// Tells the largest open batches to go if what is not on its way out holds too much, and those to go on that
+    /// waited for room, if there is.
     fn relieve(&self) {
+        if !self.is_short() {
+            self.open().go_on();
+        }
         let bytes_max = self.budget.bytes_max();
         let mark = bytes_max - bytes_max / 4;
         let staying: usize =
@@ -85,5 +104,28 @@ impl Memory {
 
     fn open(&self) -> MutexGuard<'_, OpenBatches> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lane_whose_commit_hangs_leaves_the_others_their_memory() {
+        let memory = Arc::new(Memory::new(800));
+        let mut lanes: Vec<_> = (0..4).map(|i| memory.enter(&TopicPartition::new("t", i))).collect();
+        lanes[0].set_open(190, None);
+        let hanging = lanes[0].launch(190);
+        lanes[0].set_open(60, None);
+        assert!(!lanes[0].is_full(60), "there is room for all");
+        lanes[1].set_open(160, None);
+        assert!(lanes[0].is_full(60) && !lanes[1].is_full(160));
+        lanes[1].set_open(100, None);
+        assert!(!lanes[0].is_full(60), "there is room again");
+        lanes[1].set_open(160, None);
+        drop(hanging);
+        lanes[0].landed();
+        assert!(!lanes[0].is_full(60));
     }
 }

@@ -32,7 +32,7 @@ pub trait Stage: Send + Sync + 'static {
 
     /// Runs a lane until its chunks end (revoked or shut down) or it cannot go on. Errors that pass by
     /// themselves (store away) are waited out inside, with backoff; meanwhile the lane's partition is
-    /// paused, and no other lane waits.
+    /// paused once the lane holds its part of the stage's memory, and the others go on with the rest of it.
     fn run(&self, lane: Lane) -> impl Future<Output = Result<LaneEnd, Self::Error>> + Send;
 }
 

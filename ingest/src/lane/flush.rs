@@ -27,7 +27,7 @@ pub(super) enum Reason {
     Freshness,
     /// It makes a file as large as asked for.
     Size,
-    /// It holds what one batch may, or others need what it holds.
+    /// It holds what it may, or others need what it holds.
     Memory,
     /// It has as many gaps as an entry may list.
     Gaps,
@@ -60,7 +60,7 @@ impl<D: DeadLetterSink> Writer<D> {
             Some(Reason::Gaps)
         } else if batch.failures() >= FAILURES_MAX {
             Some(Reason::Failures)
-        } else if batch.memory_bytes() >= self.holder.batch_bytes_max() || self.holder.is_told() {
+        } else if self.holder.is_full(batch.memory_bytes()) {
             Some(Reason::Memory)
         } else {
             None

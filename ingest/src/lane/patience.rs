@@ -13,8 +13,9 @@ use crate::dead::DeadLetterSink;
 use crate::stage::Shared;
 use crate::store::StoreError;
 
-/// Runs a commit to its end. While the store refuses or is silent, the lane takes in what its share of the memory
-/// holds and then pauses; `/health` and `stillwell_store_wait_seconds` say so, and both end with the wait.
+/// Runs a commit to its end. While the store refuses or is silent, the lane takes in one more batch, or its part of
+/// one where all lanes together hold much ([`crate::memory`]), and then pauses; `/health` and
+/// `stillwell_store_wait_seconds` say so, and both end with the wait.
 ///
 /// # Errors
 /// [`StoreError`] of the permanent kind.

@@ -24,9 +24,9 @@ impl Holder {
         Self { memory, key, wake, claim: None }
     }
 
-    /// What the open batch may hold.
-    pub(crate) fn batch_bytes_max(&self) -> usize {
-        self.memory.batch_bytes_max()
+    /// Whether the open batch, which holds `bytes`, takes no more.
+    pub(crate) fn is_full(&self, bytes: usize) -> bool {
+        self.memory.is_full(&self.key, bytes)
     }
 
     /// The open batch holds `bytes` now, with what `chunk` was claimed for; where that is too much for all, the
@@ -50,12 +50,8 @@ impl Holder {
         self.memory.budget.hold(Some(&self.key.0), part, bytes)
     }
 
-    /// Whether the open batch is to go for the sake of all lanes.
-    pub(crate) fn is_told(&self) -> bool {
-        self.memory.open().is_told(&self.key)
-    }
-
-    /// Waits for that; it may have come to nothing by then.
+    /// Waits until that may be otherwise: the open batch is to go for the sake of all lanes, or there is room for it
+    /// to grow. It may have come to nothing by then.
     pub(crate) async fn told(&self) {
         self.wake.notified().await;
     }

@@ -1,5 +1,6 @@
 //! The open batches of a process, and which of them go when memory is short: the largest first, of equal ones that
-//! of the lane that comes first. A lane has one commit on its way at a time, so one that has is passed over.
+//! of the lane that comes first. A lane has one commit on its way at a time, so one that has is passed over; it is held
+//! back instead, as the others must not make room for one whose commit hangs.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,15 +25,18 @@ struct Open {
     is_flying: bool,
     /// Whether it was told to go, and has not gone yet.
     is_told: bool,
+    /// Whether it takes no more until the batch before it has landed, or there is room again.
+    is_held: bool,
     wake: Arc<Notify>,
 }
 
 impl OpenBatches {
-    /// Lets a lane in; it is woken when its batch is to go.
+    /// Lets a lane in; it is woken when its batch is to go, or to go on.
     pub(super) fn enter(&mut self, lane: &TopicPartition) -> (Key, Arc<Notify>) {
         let (key, wake) = ((lane.clone(), self.entered), Arc::<Notify>::default());
         self.entered += 1;
-        let open = Open { bytes: 0, is_flying: false, is_told: false, wake: Arc::clone(&wake) };
+        let open =
+            Open { bytes: 0, is_flying: false, is_told: false, is_held: false, wake: Arc::clone(&wake) };
         self.lanes.insert(key.clone(), open);
         (key, wake)
     }
@@ -58,13 +62,30 @@ impl OpenBatches {
     /// The lane has no batch on its way any more.
     pub(super) fn landed(&mut self, key: &Key) {
         if let Some(open) = self.lanes.get_mut(key) {
-            open.is_flying = false;
+            (open.is_flying, open.is_held) = (false, false);
         }
     }
 
     /// Whether the lane's open batch is to go.
     pub(super) fn is_told(&self, key: &Key) -> bool {
         self.lanes.get(key).is_some_and(|open| open.is_told)
+    }
+
+    /// Holds a lane back whose batch is on its way, once its open one has its part of `bytes`; whether it is.
+    pub(super) fn hold_back(&mut self, key: &Key, bytes: usize) -> bool {
+        let most = bytes / self.lanes.len().max(1);
+        self.lanes.get_mut(key).is_some_and(|open| {
+            open.is_held = open.is_flying && open.bytes > most;
+            open.is_held
+        })
+    }
+
+    /// Wakes the lanes that are held back, to go on.
+    pub(super) fn go_on(&mut self) {
+        for open in self.lanes.values_mut().filter(|open| open.is_held) {
+            open.is_held = false;
+            open.wake.notify_one();
+        }
     }
 
     /// Tells as many to go as hold `excess` bytes, with those that were told before.
@@ -148,6 +169,34 @@ mod tests {
         batches.landed(&keys[1]);
         batches.relieve(11);
         assert_eq!(told(&batches, &keys), [0, 1]);
+    }
+
+    #[test]
+    fn a_lane_whose_batch_is_on_its_way_is_held_back_at_its_part() {
+        let (mut batches, keys) = holding(&[0, 40, 0, 0]);
+        let check = |batches: &mut OpenBatches, bytes: usize, expected: bool| {
+            batches.set(&keys[1], bytes);
+            assert_eq!(batches.hold_back(&keys[1], 80), expected, "{bytes}");
+        };
+        check(&mut batches, 40, false);
+        batches.launched(&keys[1]);
+        check(&mut batches, 20, false);
+        check(&mut batches, 21, true);
+        batches.landed(&keys[1]);
+        check(&mut batches, 21, false);
+    }
+
+    #[tokio::test]
+    async fn a_lane_that_is_held_back_is_woken_to_go_on() {
+        let mut batches = OpenBatches::default();
+        let (key, wake) = batches.enter(&TopicPartition::new("t", 0));
+        batches.launched(&key);
+        batches.set(&key, 10);
+        assert!(batches.hold_back(&key, 5));
+        batches.go_on();
+        wake.notified().await;
+        batches.go_on();
+        assert!(futures::FutureExt::now_or_never(wake.notified()).is_none());
     }
 
     #[test]
