@@ -5,7 +5,7 @@
 //! | share | for |
 //! |---|---|
 //! | 1/8 | what librdkafka reads ahead; the consumer claims it |
-//! | 1/8 | chunks that wait to be decoded, and at least one a lane |
+//! | 1/8 | chunks that wait to be decoded, with what decoding will make of them, and at least one a lane |
 //! | 1/8 | encoding, which takes turns: chunks that are taken in leave it free |
 //! | 1/4 | one batch at most, so that a lone lane fills one while the one before is on its way |
 //! | 3/4 | the first two shares and all open batches: beyond that the largest go, until the rest is within it |

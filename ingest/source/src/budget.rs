@@ -4,12 +4,15 @@
 //! What is there already, or cannot wait, is only counted ([`Budget::hold`], [`Claim::turn`]); it may go beyond the
 //! budget, and then nothing more is taken in until all is within it again.
 //!
+//! A chunk is asked for with what decoding will make of it, as far as the one before it of its lane tells
+//! ([`Claim::became`]): a compact record of 16 bytes a reading becomes three to five times as much.
+//!
 //! No lane waits for ever on the others: one that holds nothing gets its chunk, however large, and one that has
-//! none waiting is not kept from its next by those of lanes that stand still. So what is claimed goes beyond the
-//! budget by a chunk a lane at most, and by what is made of it.
+//! none waiting is not kept from its next by those of lanes that stand still. So what is asked for goes beyond the
+//! budget by a chunk a lane at most; what is only counted goes beyond it by what nobody could tell before: a chunk that
+//! grows more than the one before it, and a batch that alone takes more than encoding is given.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use stillwell_schema::TopicPartition;
@@ -19,7 +22,7 @@ use stillwell_schema::TopicPartition;
 pub enum Part {
     /// What librdkafka has ahead of us, and the chunks that are being cut.
     Kafka,
-    /// Chunks that wait to be decoded.
+    /// Chunks that wait to be decoded, with what decoding will make of them.
     Chunks,
     /// Open batches: records and readings.
     Batches,
@@ -51,9 +54,9 @@ impl Part {
 pub struct Shares {
     /// All of it.
     pub bytes_max: usize,
-    /// What chunks may hold that wait to be decoded.
+    /// What chunks may hold that wait to be decoded, with what decoding will make of them.
     pub chunks_max: usize,
-    /// What taking chunks in leaves free, for what is made of them.
+    /// What taking chunks in leaves free, for what is counted without being asked for.
     pub headroom: usize,
 }
 
@@ -70,8 +73,9 @@ pub struct Claim {
     used: Arc<Mutex<Used>>,
     lane: Option<TopicPartition>,
     part: Part,
-    /// Changed under the lock of `used` alone.
-    bytes: AtomicUsize,
+    bytes: usize,
+    /// What was asked for or counted at first, without what was to be made of it.
+    own_bytes: usize,
 }
 
 #[derive(Debug, Default)]
@@ -86,6 +90,22 @@ struct Used {
 struct OfLane {
     bytes: usize,
     chunks: usize,
+    growth: Growth,
+}
+
+/// How much decoding made of so many bytes of chunks.
+#[derive(Clone, Copy, Debug, Default)]
+struct Growth {
+    made: usize,
+    of: usize,
+}
+
+impl Growth {
+    /// What decoding will make of `bytes`; nothing as long as none of the lane were decoded.
+    fn on(self, bytes: usize) -> usize {
+        let made = bytes as u128 * self.made as u128 / self.of.max(1) as u128;
+        usize::try_from(made).unwrap_or(usize::MAX)
+    }
 }
 
 impl Budget {
@@ -101,12 +121,15 @@ impl Budget {
         Self { shares, used: Arc::default() }
     }
 
-    /// Claims `bytes` for a chunk of `lane`, if there is room now, or the lane holds nothing at all.
+    /// Claims `bytes` for a chunk of `lane`, and what decoding will make of it, if there is room now, or the lane holds
+    /// nothing at all. What it will become counts up to the share of all chunks: more would never find room.
     #[must_use]
     pub fn try_claim(&self, lane: &TopicPartition, bytes: usize) -> Option<Claim> {
         let Shares { bytes_max, chunks_max, headroom } = self.shares;
         let mut used = locked(&self.used);
         let of_lane = used.lanes.get(lane).copied().unwrap_or_default();
+        let own_bytes = bytes;
+        let bytes = own_bytes.saturating_add(of_lane.growth.on(own_bytes)).min(chunks_max).max(own_bytes);
         let fits = used.bytes() + bytes <= bytes_max.saturating_sub(headroom)
             && (of_lane.chunks == 0 || used.parts[Part::Chunks as usize] + bytes <= chunks_max);
         if of_lane.bytes > 0 && !fits {
@@ -114,18 +137,20 @@ impl Budget {
         }
         used.add(Some(lane), Part::Chunks, bytes);
         drop(used);
-        Some(self.claim(Some(lane), Part::Chunks, bytes))
+        Some(Claim {
+            used: Arc::clone(&self.used),
+            lane: Some(lane.clone()),
+            part: Part::Chunks,
+            bytes,
+            own_bytes,
+        })
     }
 
     /// Counts `bytes` that are there already, of `lane` or of no lane.
     #[must_use]
     pub fn hold(&self, lane: Option<&TopicPartition>, part: Part, bytes: usize) -> Claim {
         locked(&self.used).add(lane, part, bytes);
-        self.claim(lane, part, bytes)
-    }
-
-    fn claim(&self, lane: Option<&TopicPartition>, part: Part, bytes: usize) -> Claim {
-        Claim { used: Arc::clone(&self.used), lane: lane.cloned(), part, bytes: AtomicUsize::new(bytes) }
+        Claim { used: Arc::clone(&self.used), lane: lane.cloned(), part, bytes, own_bytes: bytes }
     }
 
     /// All of it, bytes.
@@ -157,31 +182,31 @@ impl Claim {
     /// Bytes it holds.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.bytes.load(Ordering::Relaxed)
+        self.bytes
     }
 
     /// From now on it is `bytes` for `part`, be it more or less than before.
     pub fn turn(&mut self, part: Part, bytes: usize) {
         let mut used = locked(&self.used);
-        used.take(self.lane.as_ref(), self.part, self.bytes());
+        used.take(self.lane.as_ref(), self.part, self.bytes);
         used.add(self.lane.as_ref(), part, bytes);
-        self.bytes.store(bytes, Ordering::Relaxed);
         drop(used);
-        self.part = part;
+        (self.part, self.bytes) = (part, bytes);
     }
 
-    /// Gives back what is beyond `bytes`.
-    pub fn shrink_to(&self, bytes: usize) {
+    /// Takes note that what it was claimed for has become `bytes`; the next chunk of its lane is asked for by that,
+    /// as long as the lane holds anything.
+    pub fn became(&self, bytes: usize) {
         let mut used = locked(&self.used);
-        let beyond = self.bytes().saturating_sub(bytes);
-        used.take(self.lane.as_ref(), self.part, beyond);
-        self.bytes.store(self.bytes() - beyond, Ordering::Relaxed);
+        if let Some(of_lane) = self.lane.as_ref().and_then(|lane| used.lanes.get_mut(lane)) {
+            of_lane.growth = Growth { made: bytes, of: self.own_bytes };
+        }
     }
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        locked(&self.used).take(self.lane.as_ref(), self.part, self.bytes());
+        locked(&self.used).take(self.lane.as_ref(), self.part, self.bytes);
     }
 }
 
@@ -233,12 +258,10 @@ mod tests {
         let held = budget.hold(None, Part::Kafka, 30);
         assert_eq!((budget.used_bytes(), budget.used_by(Part::Kafka)), (90, 30));
         assert!(budget.try_claim(&lane(0), 11).is_none());
-        first.shrink_to(50);
-        first.shrink_to(55);
-        assert_eq!((first.bytes(), budget.used_bytes()), (50, 80));
-        drop(budget.try_claim(&lane(0), 11).unwrap());
+        drop(budget.try_claim(&lane(0), 10).unwrap());
+        assert_eq!((first.bytes(), budget.used_bytes()), (60, 90));
         drop((first, held));
-        assert_eq!((budget.used_bytes(), budget.peak_bytes()), (0, 91));
+        assert_eq!((budget.used_bytes(), budget.peak_bytes()), (0, 100));
         assert!(locked(&budget.used).lanes.is_empty());
     }
 
@@ -269,6 +292,24 @@ mod tests {
         let next = budget.try_claim(&lane(1), 10);
         assert!(next.is_some());
         assert!(budget.try_claim(&lane(1), 10).is_none());
+    }
+
+    #[test]
+    fn a_chunk_is_asked_for_with_what_becomes_of_it() {
+        let budget = Budget::with(SHARES);
+        let first = budget.try_claim(&lane(0), 10).unwrap();
+        let _open = budget.hold(Some(&lane(0)), Part::Batches, 20);
+        first.became(20);
+        drop(first);
+        let next = budget.try_claim(&lane(0), 5).unwrap();
+        assert_eq!(next.bytes(), 15);
+        drop(next);
+        assert_eq!(budget.try_claim(&lane(0), 20).unwrap().bytes(), 40, "no more than all chunks may hold");
+        assert_eq!(budget.try_claim(&lane(0), 50).unwrap().bytes(), 50);
+        assert_eq!(budget.try_claim(&lane(1), 5).unwrap().bytes(), 5);
+        let _others = budget.hold(None, Part::Kafka, 46);
+        assert!(budget.try_claim(&lane(0), 5).is_none());
+        assert!(budget.try_claim(&lane(0), 4).is_some());
     }
 
     #[test]

@@ -32,11 +32,14 @@ impl Holder {
     /// The open batch holds `bytes` now, with what `chunk` was claimed for; where that is too much for all, the
     /// largest of all lanes goes.
     pub(crate) fn set_open(&mut self, bytes: usize, chunk: Option<Arc<Claim>>) {
+        let before = self.claim.as_ref().map_or(0, Claim::bytes);
         match &mut self.claim {
             Some(claim) => claim.turn(Part::Batches, bytes),
             None => self.claim = Some(self.hold(Part::Batches, bytes)),
         }
-        drop(chunk);
+        if let Some(chunk) = chunk {
+            chunk.became(bytes.saturating_sub(before));
+        }
         self.memory.open().set(&self.key, bytes);
         self.memory.relieve();
     }
