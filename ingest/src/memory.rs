@@ -30,6 +30,7 @@ mod holder;
 mod open;
 
 pub(crate) use conflicts::{Asked, Flushed};
+pub(crate) use encoders::Work;
 pub(crate) use holder::{Holder, Load};
 
 use conflicts::Conflicts;

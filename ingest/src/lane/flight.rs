@@ -15,7 +15,7 @@ use super::patience;
 use crate::commit::{Commit, Outcome};
 use crate::dead::DeadLetterSink;
 use crate::error::IngestError;
-use crate::memory::Load;
+use crate::memory::{Load, Work};
 use crate::stage::Shared;
 use crate::workers::compute;
 use crate::writer::{Batch, Encoded, encode};
@@ -40,7 +40,8 @@ impl<D: DeadLetterSink> Flight<D> {
         }
         self.send_dead_letters(&batch).await;
         let unique = self.shared.unique().to_string();
-        let encoding = load.encoding().await;
+        let work = Work { readings: batch.readings(), kept_bytes: batch.kept_bytes() };
+        let encoding = load.encoding(work).await;
         // The records' memory is given back here: what may wait for the store is only the encoded files.
         let (encoded, _files_claim) = compute(&*self.shared.workers, move || {
             let encoded = encode(&batch, &unique);

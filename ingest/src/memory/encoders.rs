@@ -5,8 +5,15 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Pages that are not full yet, and rows gathered into arrays, whatever the batch holds.
+/// Pages that are not full yet, and rows gathered into them, whatever the batch holds; never more than a small batch.
 const FIXED_BYTES: usize = 8 << 20;
+
+/// A reading's place in the order takes 8 bytes; its columns in the file, some 2, are there encoded and once more in a
+/// file that doubles as it grows.
+const READING_BYTES: usize = 16;
+
+/// Keys, values and headers are in the writer's pages and once more in a file that doubles as it grows.
+const KEPT_COPIES: usize = 2;
 
 /// Who may encode.
 #[derive(Debug)]
@@ -34,11 +41,18 @@ impl Encoders {
     }
 }
 
-/// Bytes that encoding takes beside a batch of `batch_bytes`: for a large one half as many, as a row's place in
-/// the order is 8 bytes where its reading holds some 40, and each file, about a tenth of its batch, is held twice
-/// while its pages are put together. What is fixed is never more than a copy of a small batch.
-pub(super) fn need(batch_bytes: usize) -> usize {
-    batch_bytes.min(batch_bytes / 2 + FIXED_BYTES)
+/// What is to be encoded.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Work {
+    /// Readings.
+    pub(crate) readings: usize,
+    /// Bytes of keys, values and headers that are kept.
+    pub(crate) kept_bytes: usize,
+}
+
+/// Bytes that encoding takes beside a batch of `batch_bytes`.
+pub(super) fn need(work: Work, batch_bytes: usize) -> usize {
+    FIXED_BYTES.min(batch_bytes) + work.readings * READING_BYTES + work.kept_bytes * KEPT_COPIES
 }
 
 #[cfg(test)]
@@ -65,8 +79,12 @@ mod tests {
     }
 
     #[test]
-    fn encoding_takes_no_more_than_a_copy_of_the_batch() {
-        assert_eq!(need(1 << 20), 1 << 20);
-        assert_eq!(need(64 << 20), 40 << 20);
+    fn encoding_takes_most_where_values_are_kept() {
+        let check = |readings: usize, kept_bytes: usize, batch_bytes: usize, expected: usize| {
+            assert_eq!(need(Work { readings, kept_bytes }, batch_bytes), expected);
+        };
+        check(0, 0, 1 << 10, 1 << 10);
+        check(1 << 20, 0, 48 << 20, 24 << 20);
+        check(1 << 20, 16 << 20, 64 << 20, 56 << 20);
     }
 }

@@ -7,7 +7,7 @@ use tokio::sync::Notify;
 
 use super::Memory;
 use super::conflicts::{Asked, Conflict, Flushed};
-use super::encoders::{self, Turn};
+use super::encoders::{self, Turn, Work};
 use super::open::Key;
 
 /// What a lane holds in its open batch.
@@ -95,9 +95,9 @@ pub(crate) struct Load {
 
 impl Load {
     /// Waits for a turn at encoding.
-    pub(crate) async fn encoding(self) -> Encoding {
+    pub(crate) async fn encoding(self, work: Work) -> Encoding {
         let Self { memory, mut claim } = self;
-        let need = encoders::need(claim.bytes());
+        let need = encoders::need(work, claim.bytes());
         let turn = memory.encoders.turn(need).await;
         claim.turn(Part::Encoders, claim.bytes() + need);
         Encoding { claim, _turn: turn }

@@ -153,6 +153,18 @@ impl Batch {
         self.payload_bytes
     }
 
+    /// Readings decoded so far.
+    #[must_use]
+    pub fn readings(&self) -> usize {
+        self.parts.iter().map(|part| part.columns.len()).sum()
+    }
+
+    /// Bytes of keys, values and headers that are kept: all but the values that readings rebuild.
+    #[must_use]
+    pub fn kept_bytes(&self) -> usize {
+        self.parts.iter().map(|part| part.chunk.payload_bytes()).sum()
+    }
+
     /// Bytes of memory held by records, readings, errors and names.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
