@@ -21,8 +21,10 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use stillwell_schema::{Head, SignedEntry, TopicPartition, paths};
 use stillwell_source::backoff::{Backoff, Retry};
+use stillwell_source::budget::Claim;
 
 use crate::store::{ArchiveStore, Creation, StoreError};
 use crate::workers::{Workers, on_store};
@@ -95,7 +97,9 @@ pub enum Outcome {
 pub struct Commit {
     store: Arc<dyn ArchiveStore>,
     workers: Arc<dyn Workers>,
-    files: Arc<Vec<EncodedFile>>,
+    /// Path and bytes of each, in memory once, however long a put of it takes.
+    files: Vec<(String, Bytes)>,
+    claim: Option<Arc<Claim>>,
     path: String,
     entry: SignedEntry,
     backoff: Backoff,
@@ -115,7 +119,14 @@ impl Commit {
         let path = paths::entry(&lane, entry.entry.seq);
         // Lanes that wait for the same disk must not come back in step; their entries' hashes differ.
         let seed = entry.sha256.bytes().fold(0u64, |seed, b| seed.rotate_left(5) ^ u64::from(b));
-        Self { store, workers, files: Arc::new(files), path, entry, backoff: Backoff::new(retry, seed) }
+        let files = files.into_iter().map(|file| (file.file.path, Bytes::from(file.bytes))).collect();
+        Self { store, workers, files, claim: None, path, entry, backoff: Backoff::new(retry, seed) }
+    }
+
+    /// Holds `claim` as long as its files are in memory: a put that hangs has them beyond the commit's own end.
+    #[must_use]
+    pub fn holding(self, claim: Claim) -> Self {
+        Self { claim: Some(Arc::new(claim)), ..self }
     }
 
     /// Runs to its end. `waiting` hears of each error that is waited out. Dropping the future half way leaves
@@ -156,9 +167,10 @@ impl Commit {
     /// could cut short what the next attempt has stored under the same name.
     async fn store_files(&self) -> Result<Event, StoreError> {
         let puts = (0..self.files.len()).map(|i| {
-            let files = Arc::clone(&self.files);
+            let ((path, bytes), claim) = (self.files[i].clone(), self.claim.clone());
             on_store(&*self.workers, &self.store, move |store| {
-                store.put(&files[i].file.path, &files[i].bytes)
+                let _held = claim;
+                store.put_shared(&path, &bytes)
             })
         });
         let stored: Result<(), _> = futures::future::join_all(puts).await.into_iter().collect();

@@ -7,6 +7,7 @@ use std::io;
 use std::path::{Component, Path};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use stillwell_schema::{ArchiveUrl, StoreOptions};
 use thiserror::Error;
 
@@ -31,6 +32,14 @@ pub trait ArchiveStore: Send + Sync + 'static {
     /// # Errors
     /// [`StoreError`]; the object may then be absent, partial or whole.
     fn put(&self, path: &str, bytes: &[u8]) -> Result<(), StoreError>;
+
+    /// Does as [`ArchiveStore::put`], of bytes that the store may hold on to, so that it need not copy them.
+    ///
+    /// # Errors
+    /// As [`ArchiveStore::put`].
+    fn put_shared(&self, path: &str, bytes: &Bytes) -> Result<(), StoreError> {
+        self.put(path, bytes)
+    }
 
     /// Creates an object whole or not at all, unless there is one of that path. What comes between here and the
     /// store may try again and so meet its own creation: [`Creation::AlreadyExists`] does not say whose it is.

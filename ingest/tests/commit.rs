@@ -11,6 +11,7 @@ use stillwell_ingest::store::{ArchiveStore, Creation};
 use stillwell_ingest::workers::{Threads, Workers};
 use stillwell_ingest::writer::{Batch, encode};
 use stillwell_schema::{Head, Offset, SignedEntry, paths};
+use stillwell_source::budget::{Budget, Part};
 use stillwell_source::decode::decoder_for;
 use stillwell_source::settings::TopicSettings;
 use support::{AWAY, ByHand, CRASH, MemoryStore, Op, QUICK, audit, chunk, key, lane_id};
@@ -106,6 +107,21 @@ async fn whatever_passes_is_waited_out_and_the_commit_stands() {
         assert!(heard >= waits, "{name}: {heard}");
         sound(&store, 30);
     }
+}
+
+/// The bytes of a put that hangs are in memory, whatever became of the commit that waits for it.
+#[tokio::test(start_paused = true)]
+async fn a_put_that_is_given_up_holds_its_claim_until_it_ends() {
+    let (store, workers) = (Arc::new(MemoryStore::default()), Arc::new(ByHand::default()));
+    let (commit, _) = prepare_by(Arc::clone(&workers) as _, &store, "a", &Head::genesis(), 0..30);
+    let budget = Budget::new(100);
+    let running = tokio::spawn(commit.holding(budget.hold(None, Part::Files, 10)).run(|_| ()));
+    workers.finish("a file").await;
+    running.abort();
+    assert!(running.await.unwrap_err().is_cancelled());
+    assert_eq!(budget.used_bytes(), 10);
+    workers.finish("the other file").await;
+    assert_eq!(budget.used_bytes(), 0);
 }
 
 /// A put that is still under way when its twin has failed would write once more what the next attempt has stored,

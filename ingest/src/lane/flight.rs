@@ -43,7 +43,7 @@ impl<D: DeadLetterSink> Flight<D> {
         let work = Work { readings: batch.readings(), kept_bytes: batch.kept_bytes() };
         let encoding = load.encoding(work).await;
         // The records' memory is given back here: what may wait for the store is only the encoded files.
-        let (encoded, _files_claim) = compute(&*self.shared.workers, move || {
+        let (encoded, claim) = compute(&*self.shared.workers, move || {
             let encoded = encode(&batch, &unique);
             drop(batch);
             let files = encoded.iter().flat_map(|encoded| &encoded.files);
@@ -64,7 +64,8 @@ impl<D: DeadLetterSink> Flight<D> {
             files,
             entry,
             shared.limits.retry,
-        );
+        )
+        .holding(claim);
         let outcome = patience::run(shared, &lane, commit).await?;
         match &outcome {
             Outcome::Fenced => {

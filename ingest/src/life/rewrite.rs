@@ -223,7 +223,8 @@ impl Rewrite<'_> {
         if rows == 0 {
             return Ok(None);
         }
-        self.store.put(&path, &bytes)?;
+        let bytes = Bytes::from(bytes);
+        self.store.put_shared(&path, &bytes)?;
         let sha256 = hex::encode(Sha256::digest(&bytes));
         Ok(Some(FileRef { path, bytes: bytes.len() as u64, rows, sha256 }))
     }

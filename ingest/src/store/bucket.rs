@@ -11,6 +11,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::{FutureExt, StreamExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
@@ -85,13 +86,13 @@ impl BucketStore {
         Ok(Path::parse(joined.collect::<Vec<_>>().join("/")).map_err(object_store::Error::from)?)
     }
 
-    async fn upload(&self, path: &str, bytes: &[u8], mode: PutMode) -> Result<(), Fault> {
+    async fn upload(&self, path: &str, bytes: Bytes, mode: PutMode) -> Result<(), Fault> {
         let (full, within) = (self.full(path)?, upload_within(bytes.len()));
-        let (payload, options) = (PutPayload::from(bytes.to_vec()), PutOptions::from(mode));
+        let (payload, options) = (PutPayload::from(bytes), PutOptions::from(mode));
         answer(within, self.writes.put_opts(&full, payload, options)).await.map(drop)
     }
 
-    async fn create(&self, path: &str, bytes: &[u8]) -> Result<Creation, Fault> {
+    async fn create(&self, path: &str, bytes: Bytes) -> Result<Creation, Fault> {
         match self.upload(path, bytes, PutMode::Create).await {
             Ok(()) => Ok(Creation::Created),
             Err(fault) if fault.exists(self.url.scheme) => Ok(Creation::AlreadyExists),
@@ -156,11 +157,15 @@ impl BucketStore {
 
 impl ArchiveStore for BucketStore {
     fn put(&self, path: &str, bytes: &[u8]) -> Result<(), StoreError> {
-        self.run("write", path, self.upload(path, bytes, PutMode::Overwrite))
+        self.put_shared(path, &Bytes::copy_from_slice(bytes))
+    }
+
+    fn put_shared(&self, path: &str, bytes: &Bytes) -> Result<(), StoreError> {
+        self.run("write", path, self.upload(path, bytes.clone(), PutMode::Overwrite))
     }
 
     fn put_if_absent(&self, path: &str, bytes: &[u8]) -> Result<Creation, StoreError> {
-        self.run("create", path, self.create(path, bytes))
+        self.run("create", path, self.create(path, Bytes::copy_from_slice(bytes)))
     }
 
     fn get(&self, path: &str) -> Result<Option<Vec<u8>>, StoreError> {
