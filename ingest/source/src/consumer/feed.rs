@@ -97,11 +97,11 @@ impl Feed {
     }
 }
 
-/// An empty chunk with room for about as much as the one before, so that it is not copied as it grows.
+/// An empty chunk with room for a little more than the one before, so that it is mostly not copied as it grows. Room
+/// that is not used counts as memory all the same.
 fn chunk_like((bytes, records): (usize, usize), lane: &TopicPartition, first: Offset) -> RecordChunk {
     let mut chunk = RecordChunk::new(lane.clone(), first);
-    let one = bytes.checked_div(records).unwrap_or(0);
-    chunk.reserve(bytes + one, records + records / 16);
+    chunk.reserve(bytes + bytes / 16, records + records / 16);
     chunk
 }
 
