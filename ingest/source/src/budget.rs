@@ -20,7 +20,7 @@ use stillwell_schema::TopicPartition;
 /// What memory is held for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
-    /// What librdkafka has ahead of us, and the chunks that are being cut.
+    /// What librdkafka has ahead of us, and the chunks that are being cut or wait for room.
     Kafka,
     /// Chunks that wait to be decoded, with what decoding will make of them.
     Chunks,

@@ -204,8 +204,8 @@ impl RecordChunk {
     }
 
     /// Ties a claim on the memory budget to this chunk's life.
-    pub fn hold(&mut self, claim: Claim) {
-        self.claim = Some(Arc::new(claim));
+    pub fn hold(&mut self, claim: impl Into<Arc<Claim>>) {
+        self.claim = Some(claim.into());
     }
 
     /// Takes the claim off, for whoever counts this chunk's memory from here on.

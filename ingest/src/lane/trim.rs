@@ -5,7 +5,7 @@ use stillwell_source::chunk::RecordChunk;
 
 /// The part of `chunk` from `first` on: all of it where it starts there or later, nothing where it ends
 /// before. A position read just before another writer's last commit delivers such offsets again.
-pub(super) fn from(chunk: RecordChunk, first: Offset) -> Option<RecordChunk> {
+pub(super) fn from(mut chunk: RecordChunk, first: Offset) -> Option<RecordChunk> {
     if chunk.range().first >= first {
         return Some(chunk);
     }
@@ -13,6 +13,9 @@ pub(super) fn from(chunk: RecordChunk, first: Offset) -> Option<RecordChunk> {
         return None;
     }
     let mut rest = RecordChunk::new(chunk.lane().clone(), first);
+    if let Some(claim) = chunk.take_claim() {
+        rest.hold(claim);
+    }
     let mut gaps = chunk.gaps().iter().filter(|gap| gap.next > first).peekable();
     for record in chunk.records().filter(|record| record.offset >= first) {
         while let Some(gap) = gaps.next_if(|gap| gap.first < record.offset) {
@@ -29,6 +32,7 @@ pub(super) fn from(chunk: RecordChunk, first: Offset) -> Option<RecordChunk> {
 #[cfg(test)]
 mod tests {
     use stillwell_schema::{GapReason, OffsetRange, TopicPartition};
+    use stillwell_source::budget::Budget;
 
     use super::*;
 
@@ -43,6 +47,16 @@ mod tests {
         }
         chunk.push_gap(Gap { first: Offset(17), next: Offset(20), reason: GapReason::RetentionLoss });
         chunk
+    }
+
+    #[test]
+    fn what_is_left_keeps_its_claim() {
+        let (budget, mut whole) = (Budget::new(100), chunk());
+        whole.hold(budget.try_claim(&TopicPartition::new("t", 0), 10).unwrap());
+        let rest = from(whole, Offset(15)).unwrap();
+        assert_eq!(budget.used_bytes(), 10);
+        drop(rest);
+        assert_eq!(budget.used_bytes(), 0);
     }
 
     #[test]

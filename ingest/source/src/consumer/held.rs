@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use crate::budget::{Budget, Claim};
+use crate::budget::{Budget, Claim, Part};
 use crate::chunk::RecordChunk;
 
 /// Chunks held before the partition is paused while others flow. Resuming makes librdkafka fetch again what
@@ -73,9 +73,21 @@ impl Held {
         }
     }
 
-    /// All of them, in order.
-    pub(super) fn take(&mut self) -> impl Iterator<Item = RecordChunk> + Send + use<> {
-        std::mem::take(&mut self.0).into_iter().map(|(chunk, _)| chunk)
+    /// Bytes of memory that have no share of the budget yet.
+    pub(super) fn unclaimed_bytes(&self) -> usize {
+        let unclaimed = self.0.iter().filter(|(_, claim)| claim.is_none());
+        unclaimed.map(|(chunk, _)| chunk.memory_bytes()).sum()
+    }
+
+    /// All of them, in order, each with its share of the budget: what is there already cannot wait for one.
+    pub(super) fn take(&mut self, budget: &Budget) -> Vec<RecordChunk> {
+        let counted = |(mut chunk, claim): (RecordChunk, Option<Claim>)| {
+            let claim =
+                claim.unwrap_or_else(|| budget.hold(Some(chunk.lane()), Part::Chunks, chunk.memory_bytes()));
+            chunk.hold(claim);
+            chunk
+        };
+        std::mem::take(&mut self.0).into_iter().map(counted).collect()
     }
 }
 
@@ -117,6 +129,23 @@ mod tests {
         assert!(budget.used_bytes() > 0);
         drop(receiver.try_recv().unwrap());
         assert_eq!(budget.used_bytes(), 0);
+    }
+
+    #[test]
+    fn chunks_are_counted_with_or_without_room_for_them() {
+        let budget = Budget::new(1 << 20);
+        let _taken = budget.try_claim(&TopicPartition::new("t", 0), 1 << 20).unwrap();
+        let (first, second) = (chunk(0, 10), chunk(1, 20));
+        let bytes = first.memory_bytes() + second.memory_bytes();
+        let mut held = Held::default();
+        held.push(first);
+        held.push(second);
+        assert_eq!(held.unclaimed_bytes(), bytes);
+        let rest = held.take(&budget);
+        assert_eq!((held.unclaimed_bytes(), rest.len()), (0, 2));
+        assert_eq!(budget.used_bytes(), (1 << 20) + bytes);
+        drop(rest);
+        assert_eq!(budget.used_bytes(), 1 << 20);
     }
 
     #[test]

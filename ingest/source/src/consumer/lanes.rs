@@ -52,7 +52,8 @@ pub(super) struct Lanes<S> {
     settings: ConsumerSettings,
     sources: Sources<S>,
     budget: Budget,
-    /// What the budget counts for librdkafka, and for the chunks that are being cut, as of the last tending.
+    /// What the budget counts for librdkafka, and for the chunks that are being cut or wait for room, as of the last
+    /// tending.
     ahead: Claim,
     /// A chunk is handed on when it holds this many bytes.
     chunk_bytes: usize,
@@ -222,10 +223,10 @@ impl<S: Stage> Lanes<S> {
         }
     }
 
-    /// Counts the chunks that are being cut, and bounds them by the number of lanes.
+    /// Counts the chunks that are being cut or wait for room, and bounds them by the number of lanes.
     fn count_memory(&mut self) {
         let cut = |(_, slot): &(TopicPartition, Slot)| match slot {
-            Slot::Open(open) => open.feed.memory_bytes(),
+            Slot::Open(open) => open.feed.memory_bytes() + open.held.unclaimed_bytes(),
             _ => 0,
         };
         let cut_bytes: usize = self.slots.iter().map(cut).sum();

@@ -23,6 +23,7 @@ use super::doubt::Marks;
 use super::feed::Feed;
 use super::held::Held;
 use super::lookup::{Refusal, Start};
+use crate::budget::Budget;
 use crate::chunk::RecordChunk;
 use crate::lane::LaneEnd;
 
@@ -73,6 +74,16 @@ pub(super) struct Open {
     pub(super) bytes: Counter,
     pub(super) opened: Instant,
     pub(super) wait: Duration,
+}
+
+impl Open {
+    /// All that the stage has not got yet, in order.
+    pub(super) fn take_rest(&mut self, budget: &Budget) -> Vec<RecordChunk> {
+        if let Some(chunk) = self.feed.flush() {
+            self.held.push(chunk);
+        }
+        self.held.take(budget)
+    }
 }
 
 /// A slot to be opened after `after`; should that fail, it waits `wait`, doubled each time.

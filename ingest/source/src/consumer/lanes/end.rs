@@ -67,8 +67,7 @@ impl<S: Stage> Lanes<S> {
         if let Err(error) = give_up(client, &[(id.topic.to_string(), id.partition)]) {
             tracing::warn!(%error, lane = %id, "kafka refuses to give a partition up");
         }
-        let rest = open.held.take().chain(open.feed.flush()).collect();
-        self.runtime.spawn(hand_over(rest, open.chunks));
+        self.runtime.spawn(hand_over(open.take_rest(&self.budget), open.chunks));
         let (revoked, task, opened, wait) = (open.revoked, open.task, open.opened, open.wait);
         *slot = Slot::Ending(Ending { revoked, task, opened, wait });
         self.forget_closed();
@@ -80,8 +79,7 @@ impl<S: Stage> Lanes<S> {
         for (id, slot) in std::mem::take(&mut self.slots) {
             match slot {
                 Slot::Open(mut open) => {
-                    let rest = open.held.take().chain(open.feed.flush()).collect();
-                    self.runtime.spawn(hand_over(rest, open.chunks));
+                    self.runtime.spawn(hand_over(open.take_rest(&self.budget), open.chunks));
                     tasks.push(ended(id, open.task));
                 }
                 Slot::Ending(ending) => tasks.push(ended(id, ending.task)),
