@@ -77,7 +77,7 @@ fn describe_memory() {
     describe_gauge!("stillwell_memory_budget_used_bytes", "what a stage holds of its budget");
     describe_gauge!(
         "stillwell_memory_used_bytes",
-        "what a stage holds of its budget: kafka (what librdkafka may read ahead, chunks that are being cut), chunks (not decoded yet), batches (open), encoders (batches on their way, and encoding them), files (not committed yet)"
+        "what a stage holds of its budget: kafka (what librdkafka may read ahead, chunks that are being cut or wait for room), chunks (not decoded yet, with what decoding will make of them), batches (open), decoders (what they know of their streams), encoders (batches on their way, and encoding them), files (not committed yet)"
     );
     describe_gauge!("stillwell_memory_peak_bytes", "the most that a stage has held at once");
     describe_counter!(

@@ -207,6 +207,7 @@ impl<D: DeadLetterSink> Writer<D> {
             (batch, decoder, pushed)
         })
         .await;
+        self.holder.set_decoder(decoder.memory_bytes());
         self.decoder = Some(decoder);
         self.next = batch.range().next;
         self.open = Some(Open { batch, due }).filter(|open| !open.batch.range().is_empty());

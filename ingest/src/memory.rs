@@ -8,7 +8,7 @@
 //! | 1/8 | chunks that wait to be decoded, with what decoding will make of them, and at least one a lane |
 //! | 1/8 | encoding, which takes turns: chunks that are taken in leave it free |
 //! | 1/4 | one batch at most, so that a lone lane fills one while the one before is on its way |
-//! | 3/4 | the first two shares and all open batches: beyond that the largest go, until the rest is within it |
+//! | 3/4 | the first two shares, decoders, all open batches: beyond that the largest go, until the rest is within |
 //!
 //! What is on its way out has what those three quarters leave. Once half of the budget is held, the open batches of
 //! lanes that have one on its way hold as much as one batch together, each its part: a few whose commits hang, and
@@ -17,7 +17,8 @@
 //! A batch that is told to go while it is still small is a file that is smaller than the user asks for: [`conflicts`]
 //! counts those, and says what would mend it.
 //!
-//! Reading order: [`open`] chooses which batch goes, [`holder`] is one lane's side of it, [`encoders`] gives turns.
+//! Reading order: [`open`] chooses which batch goes, [`holder`] is one lane's side of it, [`encoders`] gives turns,
+//! and [`flown`] tells what a batch on its way waited for.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -26,11 +27,13 @@ use stillwell_source::budget::{Budget, Part, Shares};
 
 mod conflicts;
 mod encoders;
+mod flown;
 mod holder;
 mod open;
 
 pub(crate) use conflicts::{Asked, Flushed};
 pub(crate) use encoders::Work;
+pub(crate) use flown::Slowest;
 pub(crate) use holder::{Holder, Load};
 
 use conflicts::Conflicts;
@@ -98,8 +101,8 @@ impl Memory {
         }
         let bytes_max = self.budget.bytes_max();
         let mark = bytes_max - bytes_max / 4;
-        let staying: usize =
-            [Part::Kafka, Part::Chunks, Part::Batches].map(|part| self.budget.used_by(part)).iter().sum();
+        let parts = [Part::Kafka, Part::Chunks, Part::Batches, Part::Decoders];
+        let staying: usize = parts.map(|part| self.budget.used_by(part)).iter().sum();
         self.open().relieve(staying.saturating_sub(mark));
     }
 

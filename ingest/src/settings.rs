@@ -29,8 +29,8 @@ pub struct IngestSettings {
     pub file_bytes: usize,
     /// How often the end of every lane is signed.
     pub checkpoint_interval: Duration,
-    /// Memory for all that is read and not committed yet, over all lanes: librdkafka's queue, records and readings,
-    /// and what encoding them takes.
+    /// Memory for all that is read and not committed yet, over all lanes: what librdkafka reads ahead, records and
+    /// readings, what decoders know, and what encoding takes. What compaction holds comes beside it.
     pub memory_bytes: usize,
     /// How small files are merged; none where they are not.
     pub compaction: Option<compact::Settings>,

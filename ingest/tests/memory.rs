@@ -29,11 +29,12 @@ fn id(partition: i32) -> TopicPartition {
     TopicPartition::new("readings", partition)
 }
 
-/// Bytes of memory that a batch of `chunk` alone holds.
-fn decoded_bytes(chunk: RecordChunk) -> usize {
+/// Bytes of memory that a batch of `chunk` alone holds, and its decoder.
+fn decoded_bytes(chunk: RecordChunk) -> (usize, usize) {
     let mut batch = Batch::new(chunk.lane().clone(), chunk.range().first);
-    batch.push(&mut *decoder_for(&TopicSettings::new("readings")), chunk).unwrap();
-    batch.memory_bytes()
+    let mut decoder = decoder_for(&TopicSettings::new("readings"));
+    batch.push(&mut *decoder, chunk).unwrap();
+    (batch.memory_bytes(), decoder.memory_bytes())
 }
 
 fn run(stage: &Arc<Ingest<Kept>>, partition: i32) -> (JoinHandle<Result<LaneEnd, IngestError>>, Feed) {
@@ -80,14 +81,16 @@ async fn many_busy_lanes_stay_within_the_budget_and_everything_is_committed() {
             running.await.unwrap().unwrap()
         })
     });
-    for ended in futures::future::join_all(busy.collect::<Vec<_>>()).await {
+    let all = futures::future::join_all(busy.collect::<Vec<_>>());
+    for ended in tokio::time::timeout(WITHIN, all).await.expect("all lanes end") {
         assert_eq!(ended.unwrap(), LaneEnd::Done);
     }
     for partition in 0..LANES {
         let head = find_head(&*store, &id(partition)).unwrap();
         assert_eq!(head.next, Some(Offset(CHUNKS * RECORDS)), "{partition}");
     }
-    let one = decoded_bytes(chunk_of(&id(0), 0, RECORDS));
+    let (batch, decoder) = decoded_bytes(chunk_of(&id(0), 0, RECORDS));
+    let one = batch + decoder;
     let bound = limits.memory_bytes + LANES as usize * one;
     let (budget, all) = (stage.budget(), LANES as usize * CHUNKS as usize * one);
     assert!(all > 2 * bound, "{all} bytes in all say nothing of a bound of {bound}");
@@ -99,19 +102,22 @@ async fn many_busy_lanes_stay_within_the_budget_and_everything_is_committed() {
 async fn when_memory_is_short_the_largest_open_batches_are_committed_first() {
     const LANES: i32 = 40;
     let chunk = |partition: i32| chunk_of(&id(partition), 0, 20 + i64::from(partition * 7 % LANES) * 2);
-    let sizes: Vec<usize> = (0..LANES).map(|partition| decoded_bytes(chunk(partition))).collect();
-    let memory_bytes = sizes.iter().sum::<usize>() / 2;
+    let sizes: Vec<_> = (0..LANES).map(|partition| decoded_bytes(chunk(partition))).collect();
+    let decoders: usize = sizes.iter().map(|(_, decoder)| decoder).sum();
+    let memory_bytes = sizes.iter().map(|(batch, _)| batch).sum::<usize>() / 2 + decoders;
     let mark = memory_bytes - memory_bytes / 4;
     let store = Arc::new(MemoryStore::default());
     let (stage, ..) = ingest(&store, "a", Limits { memory_bytes, ..ONLY_MEMORY });
-    let (budget, mut committed) = (stage.budget(), 0);
+    let (budget, mut committed, mut known) = (stage.budget(), 0, 0);
     let mut lanes: Vec<_> = (0..LANES).map(|partition| run(&stage, partition)).collect();
     let mut open = BTreeMap::new();
     for partition in 0..LANES {
         let at = partition as usize;
         lanes[at].1.chunks.send(chunk(partition)).await.unwrap();
-        open.insert(at, sizes[at]);
-        while open.values().sum::<usize>() > mark {
+        let (batch, decoder) = sizes[at];
+        open.insert(at, batch);
+        known += decoder;
+        while open.values().sum::<usize>() + known > mark {
             // Of equal ones the last is taken, so the first lane's.
             let largest = *open.iter().rev().max_by_key(|(_, bytes)| **bytes).unwrap().0;
             open.remove(&largest);

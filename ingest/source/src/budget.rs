@@ -26,6 +26,8 @@ pub enum Part {
     Chunks,
     /// Open batches: records and readings.
     Batches,
+    /// What decoders know of their streams.
+    Decoders,
     /// Batches that are being encoded or wait for that, and what it takes beside them.
     Encoders,
     /// Encoded files that are not committed yet.
@@ -34,7 +36,8 @@ pub enum Part {
 
 impl Part {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Kafka, Self::Chunks, Self::Batches, Self::Encoders, Self::Files];
+    pub const ALL: [Self; 6] =
+        [Self::Kafka, Self::Chunks, Self::Batches, Self::Decoders, Self::Encoders, Self::Files];
 
     /// Its name in the metrics.
     #[must_use]
@@ -43,6 +46,7 @@ impl Part {
             Self::Kafka => "kafka",
             Self::Chunks => "chunks",
             Self::Batches => "batches",
+            Self::Decoders => "decoders",
             Self::Encoders => "encoders",
             Self::Files => "files",
         }

@@ -71,6 +71,12 @@ pub trait Decoder: Send + Sync {
 
     /// What follows is decoded into another table, which knows none of the codes given so far.
     fn new_table(&mut self);
+
+    /// Bytes of memory that its knowledge holds; 0 of a format whose decoder knows little.
+    #[must_use]
+    fn memory_bytes(&self) -> usize {
+        0
+    }
 }
 
 /// Why a record was not decoded.

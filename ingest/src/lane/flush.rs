@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::{Open, Writer};
 use crate::dead::DeadLetterSink;
-use crate::memory::{Asked, Flushed};
+use crate::memory::{Asked, Flushed, Slowest};
 
 /// An entry lists its gaps, one for every transaction of a transactional topic: so many keep it below 1 MiB.
 const GAPS_MAX: usize = 10_000;
@@ -50,6 +50,19 @@ impl Reason {
     }
 }
 
+/// Why a commit takes long, and what mends it.
+fn remedy(slowest: Slowest) -> &'static str {
+    match slowest {
+        Slowest::DeadLetters => {
+            "sending the dead letters before them takes longer than that; look at kafka and the dead letter topic"
+        }
+        Slowest::Turn => {
+            "batches wait longer than that for their turn at encoding; raise [ingest] memory_bytes_max or give the process more CPU"
+        }
+        Slowest::Commit => "commits take longer than that; give the process more CPU or a quicker store",
+    }
+}
+
 impl<D: DeadLetterSink> Writer<D> {
     /// Why the open batch takes no more, if it does not.
     pub(super) fn full(&self) -> Option<Reason> {
@@ -81,8 +94,9 @@ impl<D: DeadLetterSink> Writer<D> {
         self.say_conflict(Flushed { by_memory: reason == Reason::Memory, bytes, age });
         if late > limits.flush_interval.max(LATE_MIN) {
             let detail = format!(
-                "readings are archived {:.1} s later than flush_interval_ms asks for, as commits take longer than that; give the process more CPU or a quicker store, or raise flush_interval_ms",
-                late.as_secs_f64()
+                "readings are archived {:.1} s later than flush_interval_ms asks for, as {}, or raise flush_interval_ms",
+                late.as_secs_f64(),
+                remedy(self.holder.slowest())
             );
             self.shared.show(&self.id, State::Waiting, detail);
         }

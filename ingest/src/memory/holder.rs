@@ -1,4 +1,4 @@
-//! One lane's side of the memory: its open batch, and the batch on its way.
+//! One lane's side of the memory: its decoder, its open batch, and the batch on its way.
 
 use std::sync::{Arc, PoisonError};
 
@@ -8,20 +8,31 @@ use tokio::sync::Notify;
 use super::Memory;
 use super::conflicts::{Asked, Conflict, Flushed};
 use super::encoders::{self, Turn, Work};
+use super::flown::{Flown, Slowest};
 use super::open::Key;
 
-/// What a lane holds in its open batch.
+/// What a lane holds in its open batch and its decoder.
 #[derive(Debug)]
 pub(crate) struct Holder {
     memory: Arc<Memory>,
     key: Key,
     wake: Arc<Notify>,
     claim: Option<Claim>,
+    /// For its decoder, and of no lane: a lane that holds that alone gets its chunk as one that holds nothing.
+    decoder: Claim,
+    flying: Option<Arc<Flown>>,
+    slowest: Slowest,
 }
 
 impl Holder {
     pub(super) fn new(memory: Arc<Memory>, key: Key, wake: Arc<Notify>) -> Self {
-        Self { memory, key, wake, claim: None }
+        let decoder = memory.budget.hold(None, Part::Decoders, 0);
+        Self { memory, key, wake, claim: None, decoder, flying: None, slowest: Slowest::default() }
+    }
+
+    /// What the lane's decoder knows holds `bytes` now.
+    pub(crate) fn set_decoder(&mut self, bytes: usize) {
+        self.decoder.turn(Part::Decoders, bytes);
     }
 
     /// Whether the open batch, which holds `bytes`, takes no more.
@@ -64,13 +75,23 @@ impl Holder {
         let mut claim = self.claim.take().unwrap_or_else(|| self.hold(Part::Encoders, bytes));
         claim.turn(Part::Encoders, bytes);
         self.memory.open().launched(&self.key);
-        Load { memory: Arc::clone(&self.memory), claim }
+        let flown = Arc::new(Flown::new());
+        self.flying = Some(Arc::clone(&flown));
+        Load { memory: Arc::clone(&self.memory), claim, flown }
     }
 
     /// The batch on its way is committed, or never will be.
-    pub(crate) fn landed(&self) {
+    pub(crate) fn landed(&mut self) {
+        if let Some(flown) = self.flying.take() {
+            self.slowest = flown.slowest();
+        }
         self.memory.open().landed(&self.key);
         self.memory.relieve();
+    }
+
+    /// What the batch that landed last took longest for.
+    pub(crate) fn slowest(&self) -> Slowest {
+        self.slowest
     }
 
     /// Takes note of how a batch came to go; what is to be said of it, if it is time.
@@ -91,14 +112,17 @@ impl Drop for Holder {
 pub(crate) struct Load {
     memory: Arc<Memory>,
     claim: Claim,
+    flown: Arc<Flown>,
 }
 
 impl Load {
     /// Waits for a turn at encoding.
     pub(crate) async fn encoding(self, work: Work) -> Encoding {
-        let Self { memory, mut claim } = self;
+        let Self { memory, mut claim, flown } = self;
         let need = encoders::need(work, claim.bytes());
+        flown.asks();
         let turn = memory.encoders.turn(need).await;
+        flown.encodes();
         claim.turn(Part::Encoders, claim.bytes() + need);
         Encoding { claim, _turn: turn }
     }

@@ -88,6 +88,10 @@ impl<D: Decoder, F: Fn() -> D + Send + Sync> Decoder for Guard<D, F> {
     fn new_table(&mut self) {
         self.decoder.new_table();
     }
+
+    fn memory_bytes(&self) -> usize {
+        self.decoder.memory_bytes()
+    }
 }
 
 #[cfg(test)]

@@ -201,6 +201,10 @@ impl Decoder for JsonDecoder {
     fn new_table(&mut self) {
         self.reader.names.forget();
     }
+
+    fn memory_bytes(&self) -> usize {
+        self.reader.names.memory_bytes() + self.reader.times.capacity() * size_of::<i64>()
+    }
 }
 
 /// What is not UTF-8 in `value`. It is asked only of a record that has a fault: what was read without one is

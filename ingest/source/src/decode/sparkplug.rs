@@ -187,6 +187,10 @@ impl Decoder for SparkplugDecoder {
         self.follow = Follow::default();
         self.table += 1;
     }
+
+    fn memory_bytes(&self) -> usize {
+        self.nodes.memory_bytes()
+    }
 }
 
 /// A message, with all that names it.

@@ -105,6 +105,11 @@ impl Decoder for Switch {
             other.new_table();
         }
     }
+
+    fn memory_bytes(&self) -> usize {
+        let json = self.json.as_ref().map_or(0, JsonDecoder::memory_bytes);
+        json + self.others.iter().flatten().map(|other| other.memory_bytes()).sum::<usize>()
+    }
 }
 
 fn is_native_json(settings: &FormatSettings) -> bool {

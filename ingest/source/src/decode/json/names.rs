@@ -162,6 +162,11 @@ impl Names {
         (known.form, known.shape) = (Some(form), shape);
     }
 
+    /// Bytes of memory held.
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.templates.memory_bytes() + self.known.capacity() * size_of::<Known>()
+    }
+
     /// Forgets all, as codes are dealt out anew.
     pub(super) fn forget(&mut self) {
         self.forget_looks();

@@ -63,6 +63,11 @@ impl Templates {
         self.bytes.len() + object_bytes + parts * size_of::<Part>() <= self.bytes_max
     }
 
+    /// Bytes of memory held.
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.bytes.capacity() + self.parts.capacity() * size_of::<Part>()
+    }
+
     pub(super) fn clear(&mut self) {
         self.bytes.clear();
         self.parts.clear();

@@ -170,6 +170,11 @@ impl Nodes {
         Ok(None)
     }
 
+    /// Bytes of memory that births hold.
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// What is known of a node's metrics, or a device's.
     pub(super) fn born(&mut self, key: &str, device: Option<&str>) -> Option<&mut Born> {
         self.nodes.get_mut(key)?.born.get_mut(device.unwrap_or_default())
