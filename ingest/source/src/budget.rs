@@ -198,6 +198,16 @@ impl Claim {
         (self.part, self.bytes) = (part, bytes);
     }
 
+    /// It is no lane's any more: what is not in a lane's hands, such as a put that hangs, keeps no lane from its next
+    /// chunk.
+    pub fn leave_lane(&mut self) {
+        let mut used = locked(&self.used);
+        used.take(self.lane.as_ref(), self.part, self.bytes);
+        used.add(None, self.part, self.bytes);
+        drop(used);
+        self.lane = None;
+    }
+
     /// Takes note that what it was claimed for has become `bytes`; the next chunk of its lane is asked for by that,
     /// as long as the lane holds anything.
     pub fn became(&self, bytes: usize) {
@@ -296,6 +306,19 @@ mod tests {
         let next = budget.try_claim(&lane(1), 10);
         assert!(next.is_some());
         assert!(budget.try_claim(&lane(1), 10).is_none());
+    }
+
+    #[test]
+    fn what_has_left_its_lane_counts_in_all_alone() {
+        let budget = Budget::with(SHARES);
+        let mut files = budget.hold(Some(&lane(0)), Part::Files, 90);
+        assert!(budget.try_claim(&lane(0), 1).is_none());
+        files.leave_lane();
+        assert_eq!((budget.used_bytes(), budget.used_by(Part::Files)), (90, 90));
+        let next = budget.try_claim(&lane(0), 1);
+        assert!(next.is_some() && budget.try_claim(&lane(0), 1).is_none());
+        drop((files, next));
+        assert_eq!(budget.used_bytes(), 0);
     }
 
     #[test]

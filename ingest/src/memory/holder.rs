@@ -140,6 +140,7 @@ impl Encoding {
     pub(crate) fn done(self, bytes: usize) -> Claim {
         let Self { mut claim, .. } = self;
         claim.turn(Part::Files, bytes);
+        claim.leave_lane();
         claim
     }
 }
