@@ -20,6 +20,7 @@
 //! Reading order: [`open`] chooses which batch goes, [`holder`] is one lane's side of it, [`encoders`] gives turns,
 //! and [`flown`] tells what a batch on its way waited for.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use stillwell_schema::TopicPartition;
@@ -47,6 +48,11 @@ const BATCH: usize = 4;
 /// Beyond this part of the budget lanes with a batch on its way are held back.
 const SHORT: usize = 2;
 
+/// What a writer takes to be of use: librdkafka's least and the fixed part of encoding, with room around them,
+const LEAST_BYTES: usize = 32 << 20;
+/// and for each lane chunks of the least size, waiting, being cut and decoded.
+const LEAST_LANE_BYTES: usize = 1 << 20;
+
 /// The memory of a write side.
 #[derive(Debug)]
 pub(crate) struct Memory {
@@ -54,6 +60,8 @@ pub(crate) struct Memory {
     open: Mutex<OpenBatches>,
     encoders: Encoders,
     conflicts: Mutex<Conflicts>,
+    /// Whether it was said that the budget is little.
+    is_warned: AtomicBool,
 }
 
 impl Memory {
@@ -65,6 +73,7 @@ impl Memory {
             open: Mutex::default(),
             encoders: Encoders::new(headroom),
             conflicts: Mutex::default(),
+            is_warned: AtomicBool::new(false),
         }
     }
 
@@ -76,7 +85,21 @@ impl Memory {
     /// Lets a lane in, until its holder is dropped.
     pub(crate) fn enter(self: &Arc<Self>, lane: &TopicPartition) -> Holder {
         let (key, wake) = self.open().enter(lane);
+        self.warn_of_little();
         Holder::new(Arc::clone(self), key, wake)
+    }
+
+    /// Says once that the budget is too small for so many lanes.
+    fn warn_of_little(&self) {
+        let (lanes, bytes_max) = (self.open().lanes(), self.budget.bytes_max());
+        let least = least_bytes(lanes);
+        if bytes_max < least && !self.is_warned.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                lanes,
+                memory_bytes_max = bytes_max,
+                "[ingest] memory_bytes_max is little for so many partitions: files will be small and the writer slow; raise it to {least} at least"
+            );
+        }
     }
 
     /// Whether a lane's open batch, of `bytes`, takes no more: it is to go, or to wait for the one before it while
@@ -111,9 +134,24 @@ impl Memory {
     }
 }
 
+/// The least budget with which so many lanes work well.
+fn least_bytes(lanes: usize) -> usize {
+    LEAST_BYTES + lanes * LEAST_LANE_BYTES
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_budget_that_is_little_for_its_lanes_is_told_once() {
+        let memory = Arc::new(Memory::new(least_bytes(2)));
+        let enter = |i| memory.enter(&TopicPartition::new("t", i));
+        let _lanes = [enter(0), enter(1)];
+        assert!(!memory.is_warned.load(Ordering::Relaxed));
+        let _more = enter(2);
+        assert!(memory.is_warned.load(Ordering::Relaxed));
+    }
 
     #[test]
     fn a_lane_whose_commit_hangs_leaves_the_others_their_memory() {

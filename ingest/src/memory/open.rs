@@ -41,6 +41,11 @@ impl OpenBatches {
         (key, wake)
     }
 
+    /// The lanes that are in.
+    pub(super) fn lanes(&self) -> usize {
+        self.lanes.len()
+    }
+
     pub(super) fn leave(&mut self, key: &Key) {
         self.lanes.remove(key);
     }
