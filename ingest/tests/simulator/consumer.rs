@@ -23,6 +23,8 @@ const POSITION_WITHIN: Duration = Duration::from_secs(15);
 const REOPEN_MIN: Duration = Duration::from_millis(200);
 const REOPEN_MAX: Duration = Duration::from_secs(10);
 const CHUNKS_WAITING_MAX: usize = 4;
+/// How often a chunk that waits for memory looks for it.
+const MEMORY_LOOK: Duration = Duration::from_millis(50);
 
 type Running = JoinHandle<Result<LaneEnd, IngestError>>;
 
@@ -187,9 +189,23 @@ async fn deliver(
         }
     }
     if let Some(chunk) = log.read(partition, cursor, 1 + world.below(8)) {
-        room.send(chunk);
+        room.send(claimed(process, chunk).await);
     }
     true
+}
+
+/// The chunk with its share of the memory, once there is room.
+async fn claimed(process: &Process, mut chunk: RecordChunk) -> RecordChunk {
+    let budget = process.stage.budget();
+    loop {
+        if let Some(claim) = budget.try_claim(chunk.lane(), chunk.memory_bytes()) {
+            chunk.hold(claim);
+            return chunk;
+        }
+        process.world.counts.add("chunks that wait for memory", 1);
+        sleep(MEMORY_LOOK).await;
+        process.life.moves().await;
+    }
 }
 
 /// The store's errors are its own; any other of these would stop a lane for good.

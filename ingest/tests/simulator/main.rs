@@ -35,8 +35,9 @@ const SCHEDULES: u64 = 10_000;
 const SCHEDULES_TELLING: u64 = 1_000;
 
 /// What must have happened for a run to mean anything.
-const TROUBLES: [&str; 15] = [
+const TROUBLES: [&str; 16] = [
     "calls within calls",
+    "chunks that wait for memory",
     "crashes",
     "created, answer lost",
     "creations lost",
