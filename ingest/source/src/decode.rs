@@ -69,6 +69,12 @@ pub trait Decoder: Send + Sync {
         self.decode(record, 0, table, out)
     }
 
+    /// Whether what this record says depends on records before it. Alone it may then decode to other readings than
+    /// in its lane, or not at all.
+    fn needs_history(&mut self, _record: &RecordRef<'_>) -> bool {
+        false
+    }
+
     /// What follows is decoded into another table, which knows none of the codes given so far.
     fn new_table(&mut self);
 

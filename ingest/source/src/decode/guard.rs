@@ -85,6 +85,10 @@ impl<D: Decoder, F: Fn() -> D + Send + Sync> Decoder for Guard<D, F> {
         outcome
     }
 
+    fn needs_history(&mut self, record: &RecordRef<'_>) -> bool {
+        self.decoder.needs_history(record)
+    }
+
     fn new_table(&mut self) {
         self.decoder.new_table();
     }

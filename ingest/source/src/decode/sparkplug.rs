@@ -183,6 +183,10 @@ impl Decoder for SparkplugDecoder {
         Ok(self.read(record, number, table, out)?)
     }
 
+    fn needs_history(&mut self, _record: &RecordRef<'_>) -> bool {
+        true
+    }
+
     fn new_table(&mut self) {
         self.follow = Follow::default();
         self.table += 1;

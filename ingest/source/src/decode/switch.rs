@@ -97,6 +97,18 @@ impl Decoder for Switch {
         }
     }
 
+    fn needs_history(&mut self, record: &RecordRef<'_>) -> bool {
+        match named(record) {
+            Ok(format) => {
+                let format = format.unwrap_or(self.topic.format);
+                let is_own_json = self.json.is_some() && format == Format::Json;
+                !is_own_json && self.other(format).needs_history(record)
+            }
+            // No decoder reads it, whatever came before.
+            Err(_) => false,
+        }
+    }
+
     fn new_table(&mut self) {
         if let Some(json) = &mut self.json {
             json.new_table();
