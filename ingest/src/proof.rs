@@ -17,8 +17,7 @@ use stillwell_schema::merkle::{self, proof};
 use stillwell_schema::signed::SignedError;
 use stillwell_schema::{Entry, Offset, SignedEntry, TopicPartition};
 use stillwell_source::chunk::RecordChunk;
-use stillwell_source::columns::ReadingColumns;
-use stillwell_source::decode::Decoder;
+use stillwell_source::decode::{DecodeFault, Decoder, decode_chunk};
 use stillwell_source::series::SeriesTable;
 use thiserror::Error;
 
@@ -153,7 +152,7 @@ impl Proof {
         check_key(&key_ring(&self.key_changes, key)?, &entry.key, key)?;
         let chunk =
             included(&self.record, Place { leaf: self.leaf, leaves: self.leaves, path: &self.path }, &entry)?;
-        let decoded = readings(&chunk, decoder).map_err(ProofError::Claim)?;
+        let decoded = readings(&chunk, decoder).map_err(|fault| ProofError::Claim(fault.to_string()))?;
         match decoded.iter().find(|found| found.index == self.reading.index) {
             Some(found) if found.is(&self.reading) => Ok(entry),
             Some(found) => Err(ProofError::Claim(format!("it decodes to {found:?}"))),
@@ -261,11 +260,16 @@ impl Record {
 }
 
 /// The readings of a chunk's one record.
-pub(crate) fn readings(chunk: &RecordChunk, decoder: &mut dyn Decoder) -> Result<Vec<Reading>, String> {
-    let (mut table, mut columns) = (SeriesTable::default(), ReadingColumns::default());
-    let record = chunk.record(0);
-    record.value.ok_or("the record has no value")?;
-    decoder.decode(&record, 0, &mut table, &mut columns).map_err(|fault| fault.to_string())?;
+///
+/// # Errors
+/// [`DecodeFault`] says whether the record is at fault or what lies outside.
+pub(crate) fn readings(chunk: &RecordChunk, decoder: &mut dyn Decoder) -> Result<Vec<Reading>, DecodeFault> {
+    let mut table = SeriesTable::default();
+    let decoded = decode_chunk(decoder, chunk, &mut table).map_err(|stalled| stalled.error)?;
+    if let Some((_, error)) = decoded.failures.into_iter().next() {
+        return Err(error.into());
+    }
+    let columns = decoded.columns;
     let mut texts = columns.text.iter().peekable();
     let reading = |row: usize| {
         let series = table.series(columns.series[row]);

@@ -69,6 +69,24 @@ pub enum KeyRingError {
     Signed(#[from] SignedError),
 }
 
+/// The keys of one chain of objects: each is of the ring, and none comes after a later one.
+#[derive(Clone, Debug, Default)]
+pub struct KeyWatch {
+    /// The place in the ring of the newest key used so far.
+    newest: usize,
+}
+
+/// Why a key may not sign the next object of a chain.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum KeyUseError {
+    /// It is not of the ring.
+    #[error("is signed by {0}, which is not trusted")]
+    Unknown(String),
+    /// The chain has an object of a later key.
+    #[error("is signed by {0}, which a later key had replaced")]
+    Replaced(String),
+}
+
 /// What the new key signs.
 #[must_use]
 pub fn acceptance(seq: u64, previous: &str, old: &str, new: &str) -> Vec<u8> {
@@ -153,6 +171,23 @@ impl KeyRing {
     }
 }
 
+impl KeyWatch {
+    /// Takes the key, hex, of the next object of the chain. On error nothing changes.
+    ///
+    /// # Errors
+    /// [`KeyUseError`].
+    pub fn check(&mut self, ring: &KeyRing, key: &str) -> Result<(), KeyUseError> {
+        match ring.position(key) {
+            None => Err(KeyUseError::Unknown(key.to_owned())),
+            Some(place) if place < self.newest => Err(KeyUseError::Replaced(key.to_owned())),
+            Some(place) => {
+                self.newest = place;
+                Ok(())
+            }
+        }
+    }
+}
+
 impl Body for KeyChange {
     const FORMAT: u32 = FORMAT;
 
@@ -212,6 +247,19 @@ mod tests {
         body.new = public(3);
         let forged = Signed::sign(body, &key(1)).unwrap();
         assert!(matches!(ring.clone().add(&forged), Err(KeyRingError::Acceptance(0))));
+    }
+
+    #[test]
+    fn a_key_is_used_until_a_later_one_is() {
+        let mut ring = KeyRing::of(public(1));
+        ring.add(&ring.change(&key(1), &key(2), 0, "").unwrap()).unwrap();
+        let mut watch = KeyWatch::default();
+        for seed in [1, 1, 2, 2] {
+            watch.check(&ring, &public(seed)).unwrap();
+        }
+        assert_eq!(watch.check(&ring, &public(1)), Err(KeyUseError::Replaced(public(1))));
+        assert_eq!(watch.check(&ring, &public(3)), Err(KeyUseError::Unknown(public(3))));
+        watch.check(&ring, &public(2)).unwrap();
     }
 
     #[test]

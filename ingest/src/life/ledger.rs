@@ -29,15 +29,25 @@ pub struct Pen {
 /// # Errors
 /// [`ManifestError`]; of the kind [`ManifestError::Missing`] where later acts exist beyond the end found.
 pub fn read_view(store: &dyn ArchiveStore, lane: &TopicPartition) -> Result<View, ManifestError> {
+    read_view_seeing(store, lane, &mut |_, _| Ok(()))
+}
+
+/// The same; `see` is shown each act, by its path, before anything is taken from it, and may refuse it.
+pub(crate) fn read_view_seeing<E: From<ManifestError>>(
+    store: &dyn ArchiveStore,
+    lane: &TopicPartition,
+    see: &mut dyn FnMut(&str, &SignedAct) -> Result<(), E>,
+) -> Result<View, E> {
     let mut view = View::default();
     // Listed first: an act that is added meanwhile is then found by the reading alone.
     let mut listed = 0;
-    store.visit(&paths::ledger_folder(lane), &mut |object| {
+    let visited = store.visit(&paths::ledger_folder(lane), &mut |object| {
         listed = listed.max(paths::entry_seq(&object.path).map_or(0, |seq| seq + 1));
-    })?;
-    follow(store, lane, &mut view)?;
+    });
+    visited.map_err(ManifestError::from)?;
+    follow_seeing(store, lane, &mut view, see)?;
     if view.head().seq < listed {
-        return Err(ManifestError::Missing { path: paths::act(lane, view.head().seq) });
+        return Err(ManifestError::Missing { path: paths::act(lane, view.head().seq) }.into());
     }
     Ok(view)
 }
@@ -47,11 +57,22 @@ pub fn read_view(store: &dyn ArchiveStore, lane: &TopicPartition) -> Result<View
 /// # Errors
 /// [`ManifestError`]; the acts before the one that is named are applied.
 pub fn follow(store: &dyn ArchiveStore, lane: &TopicPartition, view: &mut View) -> Result<(), ManifestError> {
+    follow_seeing(store, lane, view, &mut |_, _| Ok(()))
+}
+
+fn follow_seeing<E: From<ManifestError>>(
+    store: &dyn ArchiveStore,
+    lane: &TopicPartition,
+    view: &mut View,
+    see: &mut dyn FnMut(&str, &SignedAct) -> Result<(), E>,
+) -> Result<(), E> {
     loop {
         let path = paths::act(lane, view.head().seq);
-        let Some(bytes) = store.get(&path)? else { return Ok(()) };
-        let applied = SignedAct::parse(bytes).and_then(|act| view.apply(lane, &act));
-        applied.map_err(|source| ManifestError::Act { path, source: Box::new(source) })?;
+        let Some(bytes) = store.get(&path).map_err(ManifestError::from)? else { return Ok(()) };
+        let wrong = |source| ManifestError::Act { path: path.clone(), source: Box::new(source) };
+        let act = SignedAct::parse(bytes).map_err(wrong)?;
+        see(&path, &act)?;
+        view.apply(lane, &act).map_err(wrong)?;
     }
 }
 

@@ -53,6 +53,20 @@ pub enum ProveError {
     /// Nobody says how the topic's records are read.
     #[error("the config has no [[topic]] {0}, so that its records cannot be decoded")]
     NoDecoder(String),
+    /// The record is read by what came before it in its lane.
+    #[error(
+        "record {offset} of {topic} does not decode by itself ({reason}): its format is read by records before it, such \
+         as births, which a proof of one record does not hold; `stillwell export` proves the record and leaves the \
+         reading to whoever has the lane"
+    )]
+    NeedsHistory {
+        /// Of which topic.
+        topic: String,
+        /// Which record.
+        offset: Offset,
+        /// What its decoder misses.
+        reason: String,
+    },
     /// The record is there, but today's decoder does not find the reading in it.
     #[error("record {offset} of {topic} does not decode to the reading: {reason}")]
     Decode {
@@ -159,7 +173,13 @@ fn proof_of(
     let chunk = record.ok_or_else(|| decode("the record is not there".into()))?;
     let leaf = leaves.partition_point(|(at, _)| *at < offset.0);
     let hashes: Vec<Hash> = leaves.iter().map(|(_, hash)| *hash).collect();
-    let readings = readings(&chunk, decoder).map_err(&decode)?;
+    let readings = readings(&chunk, decoder).map_err(|fault| {
+        let reason = fault.to_string();
+        match decoder.needs_history(&chunk.record(0)) {
+            true => ProveError::NeedsHistory { topic: entry.topic.clone(), offset, reason },
+            false => decode(reason),
+        }
+    })?;
     let reading = readings.into_iter().find(|reading| reading.index == index);
     Ok(Proof {
         format: FORMAT,

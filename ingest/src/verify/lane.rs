@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use rayon::prelude::*;
+use stillwell_schema::key_change::KeyWatch;
 use stillwell_schema::ledger::View;
 use stillwell_schema::manifest::FileRef;
 use stillwell_schema::{Entry, Head, OffsetRange, SignedEntry, TopicPartition, paths};
 
 use super::orphans::{self, Named};
 use super::report::{LaneReport, Problem, ProblemKind};
-use super::trust::{Attested, KeyWatch, Trust};
+use super::trust::{Attested, Trust};
 use super::unit::Unit;
 use super::{Level, Tick, chain_end, ledger};
 use crate::store::{ArchiveStore, StoreError};
@@ -151,8 +152,8 @@ impl Walk<'_> {
         if !self.report.keys.iter().any(|known| known == key) {
             self.report.keys.push(key.to_owned());
         }
-        if let Err(message) = self.keys.check(self.trust, key) {
-            self.wrong(ProblemKind::Key, seq, message);
+        if let Err(error) = self.trust.check_key(&mut self.keys, key) {
+            self.wrong(ProblemKind::Key, seq, error.to_string());
         }
     }
 

@@ -1,12 +1,13 @@
 //! Reads a lane's ledger: the view that its readers have, and what was erased.
 
+use stillwell_schema::key_change::KeyWatch;
 use stillwell_schema::ledger::{Cover, Deed, LeavesFile, SignedAct, Standing, View};
 use stillwell_schema::{TopicPartition, paths};
 
 use super::chain_end;
 use super::orphans::Named;
 use super::report::{LaneReport, Problem, ProblemKind};
-use super::trust::{KeyWatch, Trust};
+use super::trust::Trust;
 use crate::store::{ArchiveStore, StoreError};
 
 /// What a lane's ledger says.
@@ -53,8 +54,8 @@ pub(super) fn read(
         if !report.keys.contains(&act.act.key) {
             report.keys.push(act.act.key.clone());
         }
-        if let Err(message) = keys.check(trust, &act.act.key) {
-            report.problem(Problem::new(ProblemKind::Key, &*path, message));
+        if let Err(error) = trust.check_key(&mut keys, &act.act.key) {
+            report.problem(Problem::new(ProblemKind::Key, &*path, error.to_string()));
         }
         if let Some(message) = attested.and_then(|attested| attested.differs_in_act(seq, &act.sha256)) {
             report.problem(Problem::new(ProblemKind::Chain, path, message));

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use stillwell_schema::checkpoint::{Checkpoint, SignedCheckpoint};
-use stillwell_schema::key_change::KeyRing;
+use stillwell_schema::key_change::{KeyRing, KeyUseError, KeyWatch};
 use stillwell_schema::signed::GENESIS;
 use stillwell_schema::{TopicPartition, paths};
 
@@ -51,33 +51,6 @@ fn more(chain: &BTreeMap<u64, (String, String)>, length: u64) -> Option<String> 
         .then(|| format!("the chain ends after {length} objects, where {by} attests {attested}"))
 }
 
-/// The keys of one chain: each may sign, and none after a later one.
-#[derive(Debug, Default)]
-pub(super) struct KeyWatch {
-    /// The place in the ring of the newest key used so far.
-    newest: usize,
-}
-
-impl KeyWatch {
-    /// Takes the key of the next object.
-    ///
-    /// # Errors
-    /// What is wrong with it, in words.
-    pub(super) fn check(&mut self, trust: &Trust, key: &str) -> Result<(), String> {
-        let Some(ring) = &trust.ring else { return Ok(()) };
-        match ring.position(key) {
-            None => Err(format!("is signed by {key}, which is not trusted")),
-            Some(place) if place < self.newest => {
-                Err(format!("is signed by {key}, which a later key had replaced"))
-            }
-            Some(place) => {
-                self.newest = place;
-                Ok(())
-            }
-        }
-    }
-}
-
 /// The keys and checkpoints of an archive.
 pub(super) struct Trust {
     /// The keys that may sign, in the order of their use; none where the archive names none and none is given.
@@ -119,6 +92,11 @@ impl Trust {
             trust.compare(store, copy)?;
         }
         Ok(trust)
+    }
+
+    /// Holds the key of the next object of the chain that `keys` watches against those that may sign.
+    pub(super) fn check_key(&self, keys: &mut KeyWatch, key: &str) -> Result<(), KeyUseError> {
+        self.ring.as_ref().map_or(Ok(()), |ring| keys.check(ring, key))
     }
 
     /// Whether a change of key follows those that were read.
