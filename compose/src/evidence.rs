@@ -49,8 +49,10 @@ Examples:
   stillwell verify-proof proof.json --public-key archive.pub.pem
   stillwell verify-proof proofs.jsonl --public-key archive.pub.pem    a proof a line
   stillwell verify-proof pack --public-key archive.pub.pem            a folder that `stillwell export` wrote
+  stillwell verify-proof pack --public-key archive.pub.pem --checkpoint kept.json
 
-Exit code: 0 all of it holds, 1 something does not, or could not be read.";
+Exit code: 0 all of it holds, 1 something does not, or could not be read, 3 nothing of an audit pack is wrong, but some
+of it could not be checked here: it says what, and why.";
 
 const KEYS_EXAMPLES: &str = "\
 Examples:

@@ -159,6 +159,11 @@ impl Proof {
             None => Err(ProofError::Claim("it has no reading of that index".into())),
         }
     }
+
+    /// Whether `decoder` reads the record by records before it, so that it says little by itself.
+    pub fn needs_history(&self, decoder: &mut dyn Decoder) -> bool {
+        self.record.chunk().is_ok_and(|chunk| decoder.needs_history(&chunk.record(0)))
+    }
 }
 
 /// The keys that changes of key connect; the trusted one alone where there is no change.

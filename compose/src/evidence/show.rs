@@ -186,16 +186,16 @@ pub(super) fn pack(report: &check::Report) -> String {
     let mut out = String::new();
     let query = &report.manifest.query;
     let (from, to) = (time(query.from_us), time(query.to_us));
-    let _ = writeln!(out, "machines {}, from {from} to {to}", query.machines.join(", "));
+    let _ = writeln!(out, "machines {}, from {from} to {to}", plain(&query.machines.join(", ")));
     for problem in report.problems.iter().take(SHOWN_MAX) {
-        let _ = writeln!(out, "WRONG  {problem}");
+        let _ = writeln!(out, "WRONG  {}", plain(&problem.to_string()));
     }
     if report.problems_total > SHOWN_MAX as u64 {
         let _ =
             writeln!(out, "       and {} more; --json lists them", report.problems_total - SHOWN_MAX as u64);
     }
     for note in &report.notes {
-        let _ = writeln!(out, "OPEN   {note}");
+        let _ = writeln!(out, "OPEN   {}", plain(note));
     }
     let totals = [
         (report.readings, "readings"),
@@ -208,13 +208,32 @@ pub(super) fn pack(report: &check::Report) -> String {
     let _ = writeln!(out, "signatures held against key {}…", &report.key[..16]);
     let verdict = match (report.sound, report.readings_open) {
         (false, _) => format!("the pack DOES NOT HOLD: {} problems", grouped(report.problems_total)),
+        (true, 0) if report.is_open() => {
+            "the pack holds: each reading is what a signed record says; but not all of it was checked"
+                .to_owned()
+        }
         (true, 0) => "the pack holds: each reading is what a signed record says".to_owned(),
         (true, open) => format!(
-            "the pack holds, but {} readings were not held against their records: give the config of their topics",
+            "what was checked of the pack holds, but {} readings were not held against their records: OPEN says why",
             grouped(open)
         ),
     };
     let _ = writeln!(out, "{verdict}");
+    out
+}
+
+/// Text that others wrote, with all that could move a terminal's cursor or turn its writing shown as its number.
+pub(super) fn plain(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
+                out.extend(c.escape_unicode());
+            }
+            c if c.is_control() => out.extend(c.escape_unicode()),
+            c => out.push(c),
+        }
+    }
     out
 }
 
@@ -265,4 +284,15 @@ pub(super) fn rotated(done: &Rotation, path: &Path, public: &Path) -> String {
 fn time(us: i64) -> String {
     let time = DateTime::from_timestamp_micros(us);
     time.map_or_else(|| format!("{us} µs"), |time| time.to_rfc3339_opts(SecondsFormat::AutoSi, true))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_wrote_moves_no_cursor() {
+        let text = "press\u{1b}[2J\u{202e}-7\n\u{9b}31mö";
+        assert_eq!(plain(text), "press\\u{1b}[2J\\u{202e}-7\\u{a}\\u{9b}31mö");
+    }
 }

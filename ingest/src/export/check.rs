@@ -3,9 +3,10 @@
 //! | step | what holds then |
 //! |---|---|
 //! | files | each file has the size and hash that `manifest.json` states, so nothing was damaged on the way |
-//! | entries | each is signed by the trusted key or one that changes of key connect with it; neighbours follow each other; the checkpoint, where it attests one of them, says the same |
-//! | records | each row of `records.parquet` is, byte for byte, the record that its proof leads to the Merkle root of a signed entry |
-//! | readings | each row of `readings.parquet` is of such a record and of the machines and times asked for; and together they are exactly what these records decode to. A topic that cannot be decoded here leaves the last part open, and is named |
+//! | entries | each is signed by the trusted key or one that changes of key connect with it, and by none that a later one had replaced in its lane; lanes stand in order, each lane's entries one after the other without a hole; checkpoints, the pack's own and one that was kept elsewhere, say the same where they say something of them |
+//! | records | each row of `records.parquet` is, byte for byte, the record that its proof leads to the Merkle root of a signed entry; none is there twice |
+//! | readings | each row of `readings.parquet` is of such a record and of the machines and times asked for; and together they are exactly what these records decode to. Where that cannot be said here, as a topic has no decoder, its registry is away, or its format is read by records that are not here, that part is left open, and is named. A record that its decoder refuses is wrong |
+//! | manifest | what it counts and names is what is there, and nothing else is |
 //!
 //! What no pack can show is that the readings are all that there are: for that the entries state their records, times
 //! and machines, and the archive itself is verified.
@@ -13,11 +14,15 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use arrow::array::RecordBatch;
+use arrow::datatypes::Schema;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use stillwell_schema::TopicPartition;
+use stillwell_schema::checkpoint::SignedCheckpoint;
 use stillwell_schema::key_change::KeyRing;
 use stillwell_source::decode::Decoder;
 use thiserror::Error;
@@ -25,10 +30,13 @@ use thiserror::Error;
 use super::{FORMAT, Manifest, names};
 use crate::life::rewrite::Offsets;
 use crate::proof::{self, ProofError};
+use crate::reader::each_batch_of;
 use crate::verify::{Problem, ProblemKind, Tick};
 
 mod entries;
 mod lines;
+mod manifest;
+mod marks;
 mod readings;
 mod records;
 
@@ -44,6 +52,8 @@ const CHUNK_BYTES: usize = 1 << 20;
 pub struct Audit<'a> {
     /// The trusted public key, hex.
     pub key: &'a str,
+    /// A checkpoint that was kept elsewhere.
+    pub checkpoint: Option<&'a SignedCheckpoint>,
     /// Sixteen random bytes, so that nobody can have made a pack for them.
     pub salt: [u8; 16],
     /// The decoder of a topic, or why there is none.
@@ -69,7 +79,7 @@ pub struct Report {
     pub readings_open: u64,
     /// Tombstones whose signatures hold.
     pub erasures: u64,
-    /// Why readings are left open.
+    /// What is left open, and why.
     pub notes: Vec<String>,
     /// What is wrong, the first [`PROBLEMS_MAX`] of it.
     pub problems: Vec<Problem>,
@@ -114,6 +124,10 @@ struct Sum {
 /// What is known of a lane's records, and of what they decode to.
 #[derive(Default)]
 struct Lane {
+    /// The numbers of its entries.
+    seqs: Option<Range<u64>>,
+    /// Its tombstones.
+    erasures: u64,
     decoder: Option<Box<dyn Decoder>>,
     /// Records that are proven.
     proven: Offsets,
@@ -144,6 +158,12 @@ impl Sum {
 }
 
 impl Report {
+    /// Whether something could not be checked, which [`Report::notes`] name.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        !self.notes.is_empty()
+    }
+
     fn problem(&mut self, kind: ProblemKind, object: impl Into<String>, message: impl Into<String>) {
         self.sound = false;
         self.problems_total += 1;
@@ -188,6 +208,7 @@ pub fn check(folder: &Path, audit: &Audit<'_>, tick: Tick<'_>) -> Result<Report,
     check.records()?;
     check.erasures()?;
     check.readings()?;
+    check.manifest()?;
     Ok(check.report)
 }
 
@@ -212,6 +233,9 @@ fn check_files(folder: &Path, report: &mut Report, tick: Tick<'_>) {
         names::ENTRIES,
         names::ERASURES,
         names::KEYS,
+        names::PUBLIC_KEY,
+        names::SCRIPT,
+        names::PAGE,
     ];
     for name in needed.iter().filter(|name| !stated.iter().any(|file| file.name == **name)) {
         report.problem(ProblemKind::Missing, *name, "manifest.json does not name it");
@@ -240,9 +264,32 @@ impl Check<'_> {
         File::open(&path).map_err(|source| CheckError::Io { path, source })
     }
 
-    /// Notes a file that is no Parquet file.
-    fn unreadable(&mut self, name: &str, error: &dyn std::error::Error) {
-        self.report.problem(ProblemKind::Unreadable, name, error.to_string());
+    /// Shows the rows of a Parquet file of the pack. One that is none, or has other columns than those of `schema`, is
+    /// noted, and false comes back.
+    fn each_batch(
+        &mut self,
+        name: &str,
+        schema: &Schema,
+        each: &mut dyn FnMut(&mut Self, &RecordBatch) -> Result<(), CheckError>,
+    ) -> Result<bool, CheckError> {
+        let file = self.open(name)?;
+        let (mut done, mut is_alike) = (Ok(()), true);
+        let read = each_batch_of(file, None, &mut |batch| {
+            is_alike &= batch.schema_ref().fields() == schema.fields();
+            if is_alike && done.is_ok() {
+                done = each(self, batch);
+            }
+        });
+        done?;
+        let wrong = match read {
+            Err(error) => Some(error.to_string()),
+            Ok(()) => (!is_alike).then(|| "its columns are not those of this format".to_owned()),
+        };
+        let is_read = wrong.is_none();
+        if let Some(message) = wrong {
+            self.report.problem(ProblemKind::Unreadable, name, message);
+        }
+        Ok(is_read)
     }
 }
 

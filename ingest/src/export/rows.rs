@@ -73,7 +73,7 @@ impl<'a> Columns<'a> {
         (0..self.time.len()).map(move |row| self.row(row))
     }
 
-    fn row(&self, row: usize) -> Row<'a> {
+    pub(super) fn row(&self, row: usize) -> Row<'a> {
         Row {
             machine: self.machine.value(row),
             sensor: self.sensor.value(row),
@@ -102,7 +102,12 @@ pub(super) fn csv_header() -> String {
     names.join(",") + "\n"
 }
 
-impl Row<'_> {
+impl<'a> Row<'a> {
+    /// Where it stands in the archive's order.
+    pub(super) fn place(&self) -> (&'a str, &'a str, i64, i64, u32) {
+        (self.machine, self.sensor, self.time_us, self.offset, self.index)
+    }
+
     /// Appends the row's line of CSV.
     pub(super) fn csv(&self, out: &mut String) {
         for text in [Some(self.machine), Some(self.sensor), self.kind, self.unit] {

@@ -1,22 +1,22 @@
 //! The signed objects of a pack: entries, asked for in their order, and tombstones.
 
-use std::collections::BTreeMap;
-
-use stillwell_schema::checkpoint::{LaneMark, SignedCheckpoint};
+use stillwell_schema::key_change::KeyWatch;
 use stillwell_schema::ledger::{Deed, SignedAct};
-use stillwell_schema::{SignedEntry, TopicPartition};
+use stillwell_schema::{Head, SignedEntry, TopicPartition};
 
+use super::marks::Marks;
 use super::{Check, CheckError, Lines};
 use crate::export::names;
-use crate::proof;
 use crate::verify::ProblemKind;
 
-/// The entries of a pack, one after the other.
+/// The entries of a pack, one after the other: lanes in their order, and each lane's chain without a hole.
 pub(super) struct Entries {
     lines: Lines,
-    /// Where the newest checkpoint says that lanes end.
-    marks: BTreeMap<TopicPartition, LaneMark>,
     at: Option<(TopicPartition, SignedEntry)>,
+    /// The keys of the lane that it is at.
+    keys: KeyWatch,
+    /// What checkpoints say of the entries.
+    marks: Vec<Marks>,
 }
 
 impl Entries {
@@ -40,6 +40,7 @@ impl Entries {
     /// Checks those that are left.
     pub(super) fn finish(mut self, check: &mut Check<'_>) -> Result<(), CheckError> {
         while self.advance(check)? {}
+        self.marks.iter().for_each(|marks| marks.finish(check));
         Ok(())
     }
 
@@ -48,83 +49,105 @@ impl Entries {
         let before = self.at.take();
         while let Some((number, line)) = self.lines.next()? {
             let object = format!("{} line {number}", names::ENTRIES);
-            let signed = match SignedEntry::parse(line) {
-                Ok(signed) => signed,
-                Err(error) => {
-                    check.report.problem(ProblemKind::Altered, object, error.to_string());
-                    continue;
+            match self.next(check, before.as_ref(), &object, line) {
+                Ok(next) => {
+                    self.at = Some(next);
+                    return Ok(true);
                 }
-            };
-            let entry = &signed.entry;
-            let lane = TopicPartition::new(&*entry.topic, entry.partition);
-            if let Err(error) = proof::check_key(&check.ring, &entry.key, check.audit.key) {
-                check.report.problem(ProblemKind::Key, object, error.to_string());
-                continue;
+                Err((kind, message)) => check.report.problem(kind, object, message),
             }
-            let same_lane = before.as_ref().filter(|(of, _)| *of == lane);
-            if let Some(Err(error)) = same_lane.map(|(_, before)| before.head().check(&lane, entry)) {
-                check.report.problem(ProblemKind::Chain, &*object, error.to_string());
-            }
-            let mark = self.marks.get(&lane).filter(|mark| mark.entries == entry.seq + 1);
-            if mark.is_some_and(|mark| mark.head != signed.sha256) {
-                check.report.problem(ProblemKind::Chain, object, "the checkpoint attests another entry here");
-            }
-            check.report.entries += 1;
-            self.at = Some((lane, signed));
-            return Ok(true);
         }
         Ok(false)
+    }
+
+    /// The entry of a line after `before`, or why it is none. What else is wrong with it is noted as being of
+    /// `object`.
+    fn next(
+        &mut self,
+        check: &mut Check<'_>,
+        before: Option<&(TopicPartition, SignedEntry)>,
+        object: &str,
+        line: Vec<u8>,
+    ) -> Result<(TopicPartition, SignedEntry), (ProblemKind, String)> {
+        let signed = SignedEntry::parse(line).map_err(|error| (ProblemKind::Altered, error.to_string()))?;
+        let entry = &signed.entry;
+        let lane = TopicPartition::new(&*entry.topic, entry.partition);
+        let same_lane = before.filter(|(of, _)| *of == lane);
+        if let Some((of, _)) = before.filter(|(of, _)| lane < *of) {
+            // Otherwise a lane that comes back could have lost what lay between.
+            let message = format!("is of {lane}, and stands after an entry of {of}");
+            return Err((ProblemKind::Chain, message));
+        }
+        if same_lane.is_none() {
+            self.keys = KeyWatch::default();
+        }
+        let key = self.keys.check(&check.ring, &entry.key);
+        key.map_err(|error| (ProblemKind::Key, error.to_string()))?;
+        let head = match same_lane {
+            Some((_, before)) => Some(before.head()),
+            None => (entry.seq == 0).then(Head::genesis),
+        };
+        if let Some(Err(error)) = head.map(|head| head.check(&lane, entry)) {
+            check.report.problem(ProblemKind::Chain, object, error.to_string());
+        }
+        for marks in &mut self.marks {
+            marks.hold(check, &lane, &signed, object);
+        }
+        let seqs = &mut check.lanes.entry(lane.clone()).or_default().seqs;
+        let (first, next) = (entry.seq, entry.seq.saturating_add(1));
+        *seqs = Some(seqs.as_ref().map_or(first..next, |seqs| seqs.start..next));
+        check.report.entries += 1;
+        Ok((lane, signed))
     }
 }
 
 impl Check<'_> {
-    /// The pack's entries, and the checkpoint that they are held against.
+    /// The pack's entries, and the checkpoints that they are held against.
     pub(super) fn entries(&mut self) -> Result<Entries, CheckError> {
         let lines = Lines::open(&self.folder.join(names::ENTRIES))?;
-        Ok(Entries { lines, marks: self.marks()?, at: None })
+        Ok(Entries { lines, at: None, keys: KeyWatch::default(), marks: self.marks()? })
     }
 
-    fn marks(&mut self) -> Result<BTreeMap<TopicPartition, LaneMark>, CheckError> {
-        let name = names::CHECKPOINT;
-        if !self.report.manifest.files.iter().any(|file| file.name == name) {
-            return Ok(BTreeMap::new());
-        }
-        let Some((_, line)) = Lines::open(&self.folder.join(name))?.next()? else {
-            self.report.problem(ProblemKind::Altered, name, "is empty");
-            return Ok(BTreeMap::new());
-        };
-        let body = match SignedCheckpoint::parse(line) {
-            Ok(signed) => signed.body,
-            Err(error) => {
-                self.report.problem(ProblemKind::Altered, name, error.to_string());
-                return Ok(BTreeMap::new());
-            }
-        };
-        if let Err(error) = proof::check_key(&self.ring, &body.key, self.audit.key) {
-            self.report.problem(ProblemKind::Key, name, error.to_string());
-        }
-        Ok(body.lanes.into_iter().map(|mark| (mark.lane(), mark)).collect())
-    }
-
-    /// Checks the tombstones.
+    /// Checks the tombstones, which stand by lane and in the order of its ledger.
     pub(super) fn erasures(&mut self) -> Result<(), CheckError> {
         let mut lines = Lines::open(&self.folder.join(names::ERASURES))?;
+        let (mut before, mut keys) = (None, KeyWatch::default());
         while let Some((number, line)) = lines.next()? {
             let object = format!("{} line {number}", names::ERASURES);
-            match SignedAct::parse(line) {
-                Err(error) => self.report.problem(ProblemKind::Altered, object, error.to_string()),
-                Ok(signed) => {
-                    let known = proof::check_key(&self.ring, &signed.act.key, self.audit.key);
-                    if let Err(error) = known {
-                        self.report.problem(ProblemKind::Key, object, error.to_string());
-                    } else if matches!(signed.act.deed, Deed::Erase(_)) {
-                        self.report.erasures += 1;
-                    } else {
-                        self.report.problem(ProblemKind::Altered, object, "is no tombstone");
-                    }
-                }
+            match self.erasure(&mut before, &mut keys, line) {
+                Ok(()) => self.report.erasures += 1,
+                Err((kind, message)) => self.report.problem(kind, object, message),
             }
         }
+        Ok(())
+    }
+
+    fn erasure(
+        &mut self,
+        before: &mut Option<(TopicPartition, u64)>,
+        keys: &mut KeyWatch,
+        line: Vec<u8>,
+    ) -> Result<(), (ProblemKind, String)> {
+        let altered = |message: String| (ProblemKind::Altered, message);
+        let act = SignedAct::parse(line).map_err(|error| altered(error.to_string()))?.act;
+        let Deed::Erase(erase) = &act.deed else { return Err(altered("is no tombstone".into())) };
+        let place = (TopicPartition::new(&*act.topic, act.partition), act.seq);
+        if before.as_ref().is_some_and(|before| *before >= place) {
+            return Err((ProblemKind::Chain, "does not come after the one before it".into()));
+        }
+        if before.as_ref().is_none_or(|before| before.0 != place.0) {
+            *keys = KeyWatch::default();
+        }
+        keys.check(&self.ring, &act.key).map_err(|error| (ProblemKind::Key, error.to_string()))?;
+        let span = &erase.cover.span;
+        let lane = self.lanes.get_mut(&place.0);
+        let lane = lane.filter(|lane| {
+            let seqs = lane.seqs.as_ref();
+            seqs.is_some_and(|seqs| span.first_seq < seqs.end && seqs.start < span.next_seq)
+        });
+        *before = Some(place);
+        let lane = lane.ok_or_else(|| altered("is of entries that are not here".into()))?;
+        lane.erasures += 1;
         Ok(())
     }
 }

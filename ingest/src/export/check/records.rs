@@ -1,43 +1,53 @@
 //! Holds each record of a pack against its proof, and reads what it holds.
 
-use stillwell_schema::TopicPartition;
+use arrow::array::{Array, RecordBatch};
+use stillwell_schema::{TopicPartition, columns};
 use stillwell_source::chunk::RecordChunk;
+use stillwell_source::decode::DecodeFault;
 
 use super::entries::Entries;
-use super::{Check, CheckError, Lines};
+use super::{Audit, Check, CheckError, Lane, Lines};
 use crate::export::rows::Row;
 use crate::export::{FORMAT, Inclusion, names};
-use crate::proof::{self, Place};
-use crate::reader::{RecordColumns, each_batch_of};
+use crate::proof::{self, Place, Reading};
+use crate::reader::RecordColumns;
 use crate::verify::ProblemKind;
 use crate::writer::leaf;
+
+/// Why a record has no readings here.
+enum Unread {
+    /// This cannot be said here.
+    Open(String),
+    /// Its decoder refuses it.
+    Wrong(String),
+}
 
 impl Check<'_> {
     /// Walks along records, proofs and entries, which have one order.
     pub(super) fn records(&mut self) -> Result<(), CheckError> {
         let mut entries = self.entries()?;
         let mut proofs = Lines::open(&self.folder.join(names::PROOFS))?;
-        let mut done = Ok(());
-        let file = self.open(names::RECORDS)?;
-        let read = each_batch_of(file, None, &mut |batch| {
+        let is_read = self.each_batch(names::RECORDS, &columns::RECORDS, &mut |check, batch| {
+            check.errors(batch);
             let columns = RecordColumns::of(batch);
-            for row in 0..batch.num_rows() {
-                if done.is_ok() {
-                    done = self.record(&columns, row, &mut proofs, &mut entries);
-                }
-            }
-        });
-        done?;
-        match read {
-            Err(error) => self.unreadable(names::RECORDS, &error),
-            Ok(()) => {
-                while let Some((number, _)) = proofs.next()? {
-                    let object = format!("{} line {number}", names::PROOFS);
-                    self.report.problem(ProblemKind::Records, object, "is of no record of records.parquet");
-                }
+            (0..batch.num_rows()).try_for_each(|row| check.record(&columns, row, &mut proofs, &mut entries))
+        })?;
+        if is_read {
+            while let Some((number, _)) = proofs.next()? {
+                let object = format!("{} line {number}", names::PROOFS);
+                self.report.problem(ProblemKind::Records, object, "is of no record of records.parquet");
             }
         }
         entries.finish(self)
+    }
+
+    /// A record that has readings states no error.
+    fn errors(&mut self, batch: &RecordBatch) {
+        let is_stated = |name: &str| batch[name].null_count() < batch.num_rows();
+        if is_stated("error_class") || is_stated("error") {
+            let message = "states errors of records that have readings";
+            self.report.problem(ProblemKind::Records, names::RECORDS, message);
+        }
     }
 
     fn record(
@@ -67,10 +77,7 @@ impl Check<'_> {
                     format!("proves another record than offset {} of records.parquet", columns.offset[row]);
                 self.report.problem(ProblemKind::Records, object, message);
             }
-            Ok(chunk) => {
-                self.report.records += 1;
-                self.decode(&chunk);
-            }
+            Ok(chunk) => self.proven(&chunk, columns.readings[row], object),
         }
         Ok(())
     }
@@ -93,28 +100,40 @@ impl Check<'_> {
         Ok(proof::included(record, place, &signed.entry).map_err(|error| error.to_string()))
     }
 
-    /// Decodes a proven record and adds up those of its readings that are asked for.
-    fn decode(&mut self, chunk: &RecordChunk) {
-        let id = chunk.lane();
-        if !self.lanes.contains_key(id) {
-            self.begin(id);
+    /// Takes a proven record, of which `stated` readings are stated, and adds up those that are asked for.
+    fn proven(&mut self, chunk: &RecordChunk, stated: u32, object: String) {
+        let (id, record) = (chunk.lane(), chunk.record(0));
+        let offset = record.offset.0;
+        let lane = self.lanes.entry(id.clone()).or_default();
+        if lane.proven.contains(offset) {
+            let message = format!("proves offset {offset} of {id} once more");
+            return self.report.problem(ProblemKind::Records, object, message);
         }
-        let Some(lane) = self.lanes.get_mut(id) else { return };
-        let record = chunk.record(0);
-        lane.proven.insert(record.offset.0);
-        let Some(decoder) = &mut lane.decoder else {
-            lane.open.insert(record.offset.0);
-            return;
-        };
-        decoder.new_table();
-        let readings = match proof::readings(chunk, &mut **decoder) {
+        lane.proven.insert(offset);
+        self.report.records += 1;
+        let readings = match lane.readings(self.audit, chunk) {
             Ok(readings) => readings,
-            Err(reason) => {
-                lane.open.insert(record.offset.0);
+            Err(Unread::Open(reason)) => {
+                lane.open.insert(offset);
                 lane.reason.get_or_insert(reason);
                 return;
             }
+            Err(Unread::Wrong(reason)) => {
+                let message = format!(
+                    "proves a record that does not decode: {reason}; if the topic's format or mapping was changed \
+                     since, use the config of that time"
+                );
+                return self.report.problem(ProblemKind::Records, object, message);
+            }
         };
+        if readings.len() as u64 != u64::from(stated) {
+            let message = format!(
+                "proves a record of {} readings, where records.parquet states {stated}; if the topic's format or \
+                 mapping was changed since, use the config of that time",
+                readings.len()
+            );
+            self.report.problem(ProblemKind::Records, object, message);
+        }
         for reading in &readings {
             if self.report.manifest.query.wants(&reading.machine, reading.time_us) {
                 let row = Row {
@@ -128,7 +147,7 @@ impl Check<'_> {
                     quality: reading.quality,
                     topic: &id.topic,
                     partition: id.partition,
-                    offset: record.offset.0,
+                    offset,
                     index: reading.index,
                     kafka_time_ms: record.timestamp_ms,
                 };
@@ -136,13 +155,28 @@ impl Check<'_> {
             }
         }
     }
+}
 
-    /// The first record of a lane comes.
-    fn begin(&mut self, id: &TopicPartition) {
-        let lane = self.lanes.entry(id.clone()).or_default();
-        match (self.audit.decoder_of)(&id.topic) {
-            Ok(decoder) => lane.decoder = Some(decoder),
-            Err(reason) => lane.reason = Some(reason),
+impl Lane {
+    /// The readings of a record, if its topic's decoder can tell them from the record alone.
+    fn readings(&mut self, audit: &Audit<'_>, chunk: &RecordChunk) -> Result<Vec<Reading>, Unread> {
+        if self.decoder.is_none() && self.reason.is_none() {
+            match (audit.decoder_of)(&chunk.lane().topic) {
+                Ok(decoder) => self.decoder = Some(decoder),
+                Err(reason) => self.reason = Some(reason),
+            }
         }
+        let Some(decoder) = &mut self.decoder else {
+            return Err(Unread::Open("it has no decoder".into()));
+        };
+        if decoder.needs_history(&chunk.record(0)) {
+            let reason = "their format is read by records before them, which are not in the pack";
+            return Err(Unread::Open(reason.into()));
+        }
+        decoder.new_table();
+        proof::readings(chunk, &mut **decoder).map_err(|fault| match fault {
+            DecodeFault::Data(error) => Unread::Wrong(error.to_string()),
+            DecodeFault::Transient(error) => Unread::Open(error.to_string()),
+        })
     }
 }
