@@ -7,7 +7,7 @@
 //! | `readings.csv` | the same rows as text: RFC 3339 times, the shortest numbers that read back as the same bits, nothing where there is no value |
 //! | `records.parquet` | each record that one of them came from, whole, schema [`RECORDS`](stillwell_schema::columns::RECORDS), by topic, partition, offset |
 //! | `proofs.jsonl` | an [`Inclusion`] a line, one for each row of `records.parquet`, in the same order |
-//! | `entries.jsonl` | the signed manifest entries, an object a line, byte for byte; of each lane all from the first that may hold such a reading to the last |
+//! | `entries.jsonl` | the signed manifest entries, an object a line, byte for byte; of each lane all from the first that states such readings, be they erased since, to the last |
 //! | `erasures.jsonl` | the signed tombstones of what retention erased among those entries |
 //! | `keys.jsonl` | the signed changes of the archive's key, from the first on |
 //! | `checkpoint.json` | the newest checkpoint; not there where the archive has none |
@@ -19,7 +19,7 @@
 //! [`check()`] goes through all of it with a public key alone. The manifest is not signed: its hashes find damage, and
 //! the proofs find forgery.
 //!
-//! Reading order: `scan` finds the readings; `runs` brings them in order, on disk; `rows` writes them as text;
+//! Reading order: `trust` says whose word is taken; `scan` finds the readings; `runs` brings them in order, on disk; `rows` writes them as text;
 //! `records` finds their records and proves them by the `entries`; `folder` keeps the pack out of sight until it is
 //! whole; `page` explains it; [`check`](mod@check) takes it apart again.
 //!
@@ -30,13 +30,12 @@ use std::path::{Path, PathBuf};
 
 use parquet::errors::ParquetError;
 use serde::{Deserialize, Serialize};
-use stillwell_schema::key_change::KeyRing;
 use stillwell_schema::{Entry, TopicPartition, pattern};
 use thiserror::Error;
 
 use crate::evidence::{self, EvidenceError};
-use crate::life::ledger::read_view;
 use crate::life::pieces::Pieces;
+use crate::life::rewrite::Offsets;
 use crate::manifest::ManifestError;
 use crate::proof::Record;
 use crate::store::{ArchiveStore, StoreError};
@@ -50,6 +49,7 @@ mod records;
 mod rows;
 mod runs;
 mod scan;
+mod trust;
 
 pub use check::check;
 
@@ -57,6 +57,7 @@ use entries::LaneEntries;
 use folder::Folder;
 use records::Evidence;
 use runs::Runs;
+use trust::{Ledger, Trust};
 
 /// The version of this format.
 pub const FORMAT: u32 = 1;
@@ -227,12 +228,26 @@ pub enum ExportError {
         /// By which key, hex.
         found: String,
     },
+    /// It is signed by a key that was no longer in use.
+    #[error(
+        "{object} is signed by {found}, which a later key had replaced; nothing is exported: run `stillwell verify`"
+    )]
+    Replaced {
+        /// What is signed.
+        object: String,
+        /// By which key, hex.
+        found: String,
+    },
     /// There is no such reading.
     #[error(
-        "the archive holds no reading of these machines and times; `select machine, min(time), max(time) from readings \
-         group by machine` shows what it holds"
+        "the archive holds no reading of these machines and times{}; `select machine, min(time), max(time) from readings \
+         group by machine` shows what it holds",
+        erased(*tombstones)
     )]
-    NotFound,
+    NotFound {
+        /// How many tombstones of retention may have been of such readings.
+        tombstones: u64,
+    },
     /// The folder is in use.
     #[error("{} is not empty; name a folder that is not there yet", path.display())]
     NotEmpty {
@@ -255,11 +270,21 @@ pub enum ExportError {
     Json(#[from] serde_json::Error),
 }
 
+/// What tombstones tell of readings that are not there.
+fn erased(tombstones: u64) -> String {
+    match tombstones {
+        0 => String::new(),
+        _ => format!(
+            " any more: {tombstones} signed tombstones state what retention erased from where such readings were"
+        ),
+    }
+}
+
 /// What is exported from where.
 struct Site<'a> {
     store: &'a dyn ArchiveStore,
     query: &'a Query,
-    ring: KeyRing,
+    trust: Trust<'a>,
     tick: Tick<'a>,
 }
 
@@ -290,14 +315,14 @@ impl Query {
 ///
 /// # Errors
 /// [`ExportError`].
-pub fn plan(store: &dyn ArchiveStore, query: &Query, tick: Tick<'_>) -> Result<Plan, ExportError> {
-    let site = Site { store, query, ring: KeyRing::of(""), tick };
+pub fn plan(store: &dyn ArchiveStore, options: &Options, tick: Tick<'_>) -> Result<Plan, ExportError> {
+    let site = site(store, options, tick)?;
     let mut plan = Plan::default();
-    for lane in evidence::lanes(store, query.topic.as_deref())? {
-        let (view, before) = (read_view(store, &lane)?, plan.readings);
-        for piece in Pieces::new(store, &lane, &view) {
+    for lane in evidence::lanes(store, site.query.topic.as_deref())? {
+        let (ledger, before) = (Ledger::read(&site, &lane)?, plan.readings);
+        for piece in Pieces::new(store, &lane, &ledger.view) {
             let piece = piece?;
-            if scan::may_hold(&site, &lane, &view, &piece)? {
+            if scan::may_hold(&site, &lane, &ledger.view, &piece)? {
                 let found = scan::readings(&site, &piece, &mut |_| Ok(()))?;
                 plan.readings += found.readings;
                 plan.records += found.offsets.len();
@@ -305,7 +330,7 @@ pub fn plan(store: &dyn ArchiveStore, query: &Query, tick: Tick<'_>) -> Result<P
         }
         plan.lanes += u64::from(plan.readings > before);
     }
-    if plan.readings == 0 { Err(ExportError::NotFound) } else { Ok(plan) }
+    if plan.readings == 0 { Err(not_found(&site)?) } else { Ok(plan) }
 }
 
 /// Writes a pack as the folder `out`, which must not be there, or be empty; it appears whole or not at all. `tick`
@@ -320,8 +345,7 @@ pub fn export(
     tick: Tick<'_>,
 ) -> Result<Manifest, ExportError> {
     let mut folder = Folder::begin(out)?;
-    let key = evidence::current_key(store)?.ok_or(ExportError::NotFound)?;
-    let site = Site { store, query: &options.query, ring: trusted_ring(store, options, &key)?, tick };
+    let site = site(store, options, tick)?;
     let mut runs = Runs::begin(folder.scratch()?);
     let mut proofs = Evidence::begin(&folder)?;
     let mut lanes = Vec::new();
@@ -331,9 +355,9 @@ pub fn export(
     proofs.finish(&mut folder)?;
     let (readings, machines) = runs.finish(&mut folder)?;
     if readings == 0 {
-        return Err(ExportError::NotFound);
+        return Err(not_found(&site)?);
     }
-    entries::write_archive(&site, &key, &mut folder)?;
+    let key = entries::write_archive(&site, &mut folder)?;
     let mut manifest = Manifest {
         format: FORMAT,
         stillwell: env!("CARGO_PKG_VERSION").to_owned(),
@@ -356,15 +380,19 @@ pub fn export(
     Ok(manifest)
 }
 
-/// The archive's keys, the trusted one among them.
-fn trusted_ring(store: &dyn ArchiveStore, options: &Options, key: &str) -> Result<KeyRing, ExportError> {
-    let ring = evidence::key_ring(store)?.unwrap_or_else(|| KeyRing::of(key));
-    match &options.trusted {
-        Some(trusted) if ring.position(trusted).is_none() => {
-            Err(ExportError::Untrusted { object: "the archive".into(), found: key.to_owned() })
-        }
-        _ => Ok(ring),
-    }
+fn site<'a>(
+    store: &'a dyn ArchiveStore,
+    options: &'a Options,
+    tick: Tick<'a>,
+) -> Result<Site<'a>, ExportError> {
+    let trust = Trust::read(store, options.trusted.as_deref())?;
+    let trust = trust.ok_or(ExportError::NotFound { tombstones: 0 })?;
+    Ok(Site { store, query: &options.query, trust, tick })
+}
+
+/// Says that nothing was found, and whether it may have been erased.
+fn not_found(site: &Site<'_>) -> Result<ExportError, ExportError> {
+    Ok(ExportError::NotFound { tombstones: trust::tombstones(site)? })
 }
 
 /// Takes what is asked for of one lane; none where no entry of it is concerned.
@@ -374,16 +402,19 @@ fn export_lane(
     runs: &mut Runs,
     proofs: &mut Evidence,
 ) -> Result<Option<LaneCount>, ExportError> {
-    let view = read_view(site.store, lane)?;
+    let ledger = Ledger::read(site, lane)?;
     let mut entries = LaneEntries::new(lane);
     let mut records = 0;
-    for piece in Pieces::new(site.store, lane, &view) {
+    for piece in Pieces::new(site.store, lane, &ledger.view) {
         let piece = piece?;
-        if scan::may_hold(site, lane, &view, &piece)? {
+        if scan::may_hold(site, lane, &ledger.view, &piece)? {
             let found = scan::readings(site, &piece, &mut |batch| runs.push(batch))?;
             records += found.offsets.len();
             proofs.piece(site, &piece, &found.offsets, &mut entries)?;
+        } else if ledger.may_have_erased(site.query, &piece.span) {
+            // What was erased may have been asked for: its entries and tombstones say so.
+            proofs.piece(site, &piece, &Offsets::default(), &mut entries)?;
         }
     }
-    entries.finish(site, &view, records, proofs)
+    entries.finish(&ledger, records, proofs)
 }

@@ -131,11 +131,12 @@ fn a_pack_holds_what_was_asked_for_and_nothing_else_and_checks() {
         let query = query(machines[random.random_range(0..5)], first, first + random.random_range(1..40));
         let expected = by_looking(&store, &query);
         let pack = folder.path().join(format!("pack-{seed}"));
-        let planned = plan(&store, &query, &|_| ());
+        let planned = plan(&store, &options(query.clone()), &|_| ());
         let made = export(&store, &options(query), &pack, &|_| ());
         if expected.is_empty() {
             assert!(
-                matches!(planned, Err(ExportError::NotFound)) && matches!(made, Err(ExportError::NotFound))
+                matches!(planned, Err(ExportError::NotFound { .. }))
+                    && matches!(made, Err(ExportError::NotFound { .. }))
             );
             assert!(!pack.exists());
             empty += 1;

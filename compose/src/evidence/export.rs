@@ -20,6 +20,8 @@ Examples:
 The folder holds readings (Parquet and CSV), the records that they came from, a proof of each, the signed entries, the
 public key, and README.html, which says how it is checked, with stillwell and without.
 
+Ctrl-C or a kill leaves no pack, but what was written of it, hidden beside DIR as .DIR.<id>.tmp: remove it.
+
 Exit code: 0 written, 1 not: then nothing is left, and the message says what mends it.";
 
 /// What is exported, and where to.
@@ -77,7 +79,7 @@ pub(super) fn run(args: &ExportArgs, config: &Config) -> anyhow::Result<u8> {
     };
     let out = args.out.as_deref().filter(|_| !args.dry_run);
     let Some(out) = out else {
-        let plan = export::plan(&*store, &options.query, &tick);
+        let plan = export::plan(&*store, &options, &tick);
         bar.finish_and_clear();
         let plan = plan?;
         match args.json {

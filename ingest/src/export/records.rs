@@ -26,7 +26,7 @@ use crate::manifest::expect_entry;
 use crate::proof::Record;
 use crate::reader::RecordColumns;
 use crate::verify::{Problem, ProblemKind};
-use crate::writer::{ROW_GROUP_BYTES, records_encodings};
+use crate::writer::records_encodings;
 
 /// Rows of a row group: what is gathered before its bytes are known.
 const ROW_GROUP_ROWS: usize = 1 << 17;
@@ -41,10 +41,8 @@ pub(super) struct Evidence {
 
 impl Evidence {
     pub(super) fn begin(folder: &Folder) -> Result<Self, ExportError> {
-        let properties = records_encodings(properties()?)
-            .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
-            .set_max_row_group_bytes(Some(ROW_GROUP_BYTES))
-            .build();
+        let properties =
+            records_encodings(properties()?).set_max_row_group_row_count(Some(ROW_GROUP_ROWS)).build();
         let records = folder.create(names::RECORDS)?;
         Ok(Self {
             records: ArrowWriter::try_new(records, Arc::clone(&columns::RECORDS), Some(properties))?,
@@ -54,7 +52,8 @@ impl Evidence {
         })
     }
 
-    /// Takes the `wanted` records of a piece, their proofs, and the entries that they or the query concern.
+    /// Takes the `wanted` records of a piece, their proofs, and the entries that hold them or, by what they state, held
+    /// what is asked for.
     pub(super) fn piece(
         &mut self,
         site: &Site<'_>,

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::compute::{SortColumn, concat_batches, lexsort_to_indices, take_record_batch};
-use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::arrow::{ArrowWriter, ProjectionMask};
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::{ParquetError, Result as ParquetResult};
 use parquet::file::properties::{WriterProperties, WriterPropertiesBuilder};
@@ -17,8 +17,9 @@ use stillwell_schema::columns::READINGS;
 use super::folder::{Folder, at};
 use super::rows::{Columns, csv_header};
 use super::{ExportError, MachineCount, names};
-use crate::life::rewrite::merge::{Merge, batch_rows};
-use crate::writer::order_of_readings;
+use crate::life::rewrite::merge::{self, Merge};
+use crate::reader::batch_rows;
+use crate::writer::{ROW_GROUP_BYTES, order_of_readings};
 
 /// Rows of a run at most.
 const RUN_ROWS: usize = 1 << 18;
@@ -32,7 +33,7 @@ const FAN_IN: usize = 64;
 /// Rows of a page of a run: a merge holds a page of each column of each run.
 const PAGE_ROWS: usize = 4096;
 
-/// Rows of a row group of the pack, some 50 MB in memory.
+/// Rows of a row group of the pack, some 50 MB in memory where texts are short.
 const ROW_GROUP_ROWS: usize = 1 << 19;
 
 /// Readings on their way into order.
@@ -121,10 +122,11 @@ impl Runs {
     }
 }
 
-/// Compression and origin of all files of a pack.
+/// Compression, origin and largest row group of all files of a pack.
 pub(super) fn properties() -> ParquetResult<WriterPropertiesBuilder> {
     Ok(WriterProperties::builder()
         .set_created_by(concat!("stillwell ", env!("CARGO_PKG_VERSION")).to_owned())
+        .set_max_row_group_bytes(Some(ROW_GROUP_BYTES))
         .set_compression(Compression::ZSTD(ZstdLevel::try_new(1)?)))
 }
 
@@ -144,7 +146,9 @@ fn each_merged(
     let open = |path: &Path| {
         let file = File::open(path).map_err(|error| at(path, error))?;
         let reader = ParquetRecordBatchReaderBuilder::try_new(file)?;
-        Ok::<_, ExportError>(reader.with_batch_size(batch_rows(runs.len())).build()?)
+        let most = merge::batch_rows(runs.len());
+        let rows = batch_rows(reader.metadata(), &ProjectionMask::all(), most);
+        Ok::<_, ExportError>(reader.with_batch_size(rows).build()?)
     };
     let readers: Result<Vec<_>, _> = runs.iter().map(|path| open(path)).collect();
     let mut merge = Merge::new(readers?, None);

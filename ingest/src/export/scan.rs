@@ -5,9 +5,10 @@ use arrow::compute::filter_record_batch;
 use arrow::error::ArrowError;
 use bytes::Bytes;
 use parquet::errors::ParquetError;
-use stillwell_schema::TopicPartition;
+use stillwell_schema::key_change::KeyWatch;
 use stillwell_schema::ledger::View;
 use stillwell_schema::manifest::FileRef;
+use stillwell_schema::{TopicPartition, paths};
 
 use super::rows::Columns;
 use super::{ExportError, Site};
@@ -43,7 +44,10 @@ pub(super) fn may_hold(
             site.query.may_be_in(Some((file.time_min_us, file.time_max_us)), file.machines.as_deref())
         }));
     }
-    Ok(site.query.concerns(&expect_entry(site.store, lane, piece.span.first_seq)?.entry))
+    let seq = piece.span.first_seq;
+    let entry = expect_entry(site.store, lane, seq)?.entry;
+    site.trust.check(&mut KeyWatch::default(), &paths::entry(lane, seq), &entry.key)?;
+    Ok(site.query.concerns(&entry))
 }
 
 /// Shows the readings of a piece that are asked for, batch by batch.
