@@ -1,14 +1,12 @@
 #!/usr/bin/env python3
 """Checks an audit pack of Stillwell without Stillwell: python3 check.py [FOLDER] [--key PUBLIC-KEY.PEM]
 
-Needs Python 3.8 and the package `cryptography`. It shows that each record in proofs.jsonl is, byte for byte, one that
-the holder of the key signed for. Without --key it takes the key that lies in the pack: compare that with one which
-you have from elsewhere, or it shows nothing.
+Needs Python 3.8 and nothing else. It shows that each record in proofs.jsonl is, byte for byte, one that the holder of
+the key signed for, and that each line of readings.csv names such a record. It does not decode records, and of
+readings.parquet and records.parquet it checks the SHA-256 alone: `stillwell verify-proof` reads them. Without --key it
+takes the key that lies in the pack: compare that with one which you have from elsewhere, or it shows nothing.
 """
-import argparse, base64, hashlib, json, pathlib, struct, sys
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
+import argparse, base64, csv, hashlib, json, pathlib, struct, sys
 
 GENESIS = "0" * 64
 wrong = 0
@@ -17,19 +15,66 @@ wrong = 0
 def fault(where, what):
     global wrong
     wrong += 1
-    print(f"WRONG  {where}: {what}")
+    print("WRONG ", ascii(f"{where}: {what}")[1:-1])
 
 
 def sha256(data):
     return hashlib.sha256(data).digest()
 
 
+# Ed25519 as in RFC 8032, section 6: points are (X, Y, Z, T) with x = X/Z, y = Y/Z, xy = T/Z.
+P = 2**255 - 19
+Q = 2**252 + 27742317777372353535851937790883648493
+D = -121665 * pow(121666, P - 2, P) % P
+ROOT = pow(2, (P - 1) // 4, P)
+
+
+def add(a, b):
+    s, t = (a[1] - a[0]) * (b[1] - b[0]) % P, (a[1] + a[0]) * (b[1] + b[0]) % P
+    u, v = 2 * a[3] * b[3] * D % P, 2 * a[2] * b[2] % P
+    e, f, g, h = t - s, v - u, v + u, t + s
+    return e * f % P, g * h % P, f * g % P, e * h % P
+
+
+def times(scalar, point):
+    out = (0, 1, 1, 0)
+    while scalar > 0:
+        if scalar & 1:
+            out = add(out, point)
+        point, scalar = add(point, point), scalar >> 1
+    return out
+
+
+def point_of(data):
+    y, sign = int.from_bytes(data, "little") & (1 << 255) - 1, data[31] >> 7
+    square = (y * y - 1) * pow(D * y * y + 1, P - 2, P) % P
+    x = pow(square, (P + 3) // 8, P)
+    x = x if (x * x - square) % P == 0 else x * ROOT % P
+    if y >= P or (x * x - square) % P != 0 or (x == 0 and sign):
+        raise ValueError("is no point of the curve")
+    x = x if x & 1 == sign else P - x
+    return x, y, 1, x * y % P
+
+
+BASE = point_of((4 * pow(5, P - 2, P) % P).to_bytes(32, "little"))
+
+
 def signed_by(key, signature, message):
+    """Key and signature are hex, with lower-case digits only."""
     try:
-        Ed25519PublicKey.from_public_bytes(bytes.fromhex(key)).verify(bytes.fromhex(signature), message)
-        return True
-    except (InvalidSignature, ValueError):
+        public, signature = bytes.fromhex(key), bytes.fromhex(signature)
+        if (public.hex(), len(public), len(signature)) != (key, 32, 64):
+            return False
+        minus = point_of(public)
+    except ValueError:
         return False
+    minus = P - minus[0], minus[1], 1, P - minus[3]
+    s = int.from_bytes(signature[32:], "little")
+    h = int.from_bytes(hashlib.sha512(signature[:32] + public + message).digest(), "little") % Q
+    x, y, z, _ = add(times(s, BASE), times(h, minus))
+    inverse = pow(z, P - 2, P)
+    x, y = x * inverse % P, y * inverse % P
+    return s < Q and (y | (x & 1) << 255).to_bytes(32, "little") == signature[:32]
 
 
 def signed(line):
@@ -78,7 +123,7 @@ def root(node, place, leaves, path):
 def lines(path):
     with open(path, "rb") as file:
         for number, line in enumerate(file, 1):
-            yield f"{path.name} line {number}", line.rstrip(b"\n")
+            yield f"{path.name} line {number}", line[:-1] if line.endswith(b"\n") else line
 
 
 def trusted_keys(pack, key):
@@ -99,34 +144,70 @@ def trusted_keys(pack, key):
     return ring
 
 
-def entries(pack, keys):
-    """The entries in order, each with its place; neighbours of one lane are chained."""
-    before, chain = None, None
+class Keys:
+    """The keys of the chains of some lanes: within one, none is used again after a later one."""
+
+    def __init__(self, ring):
+        self.ring, self.lane, self.newest = ring, None, 0
+
+    def check(self, lane, key):
+        if key not in self.ring:
+            raise ValueError(f"is signed by {key}, which the trusted key does not lead to")
+        place = self.ring.index(key)
+        if self.lane == lane and place < self.newest:
+            raise ValueError(f"is signed by {key}, which a later key had replaced")
+        self.lane, self.newest = lane, place
+
+
+def check_entry(entry, sha, before, mark):
+    """What does not fit together of an entry, the one before it in its lane, and the checkpoint's mark of the lane."""
+    seq, span = entry["seq"], entry["range"]
+    now = seq, entry["previous"], span["first"]
+    if before and now != before:
+        return "does not follow the entry before it"
+    if not before and seq == 0 and entry["previous"] != GENESIS:
+        return "is the first entry of its lane, and names one before it"
+    if mark and seq + 1 == mark["entries"] and (sha, span["next"]) != (mark["head"], mark["next"]):
+        return "the checkpoint attests another entry here"
+    if mark and seq == mark["entries"] and now[1:] != (mark["head"], mark["next"]):
+        return "the checkpoint attests another entry before this one"
+    return None
+
+
+def entries(pack, ring, marks):
+    """The sound entries, each with its place: lanes in order, each lane's entries chained without a hole."""
+    before, lane_before, keys = None, None, Keys(ring)
     for where, line in lines(pack / "entries.jsonl"):
         try:
-            entry = signed(line)
+            entry, sha = signed(line), sha256(line).hex()
+            lane, seq = (entry["topic"], entry["partition"]), entry["seq"]
+            if lane_before and lane < lane_before:
+                raise ValueError("stands after an entry of a later lane")
+            keys.check(lane, entry["key"])
+            what = check_entry(entry, sha, before if lane == lane_before else None, marks.get(lane))
+            before, lane_before = (seq + 1, sha, entry["range"]["next"]), lane
         except (ValueError, KeyError, TypeError) as error:
             fault(where, error)
             continue
-        if entry["key"] not in keys:
-            fault(where, f"is signed by {entry['key']}, which the trusted key does not lead to")
-            continue
-        lane = entry["topic"], entry["partition"]
-        now = lane, entry["seq"], entry["previous"], entry["range"]["first"]
-        if before and before[0] == lane and now != (lane, before[1] + 1, chain, before[2]):
-            fault(where, "does not follow the entry before it")
-        before, chain = (lane, entry["seq"], entry["range"]["next"]), sha256(line).hex()
-        yield (*lane, entry["seq"]), entry
+        if what:
+            fault(where, what)
+        yield (*lane, seq), entry
 
 
-def check_proofs(pack, keys):
-    proven, found = 0, entries(pack, keys)
+def check_proofs(pack, ring, marks):
+    """Returns the lanes, each with the offsets that are proven."""
+    proven, last, found = {}, None, entries(pack, ring, marks)
     place, entry = next(found, (None, None))
     for where, line in lines(pack / "proofs.jsonl"):
         try:
             proof = json.loads(line)
             record = proof["record"]
             wanted = record["topic"], record["partition"], proof["seq"]
+            at = record["topic"], record["partition"], record["offset"]
+            if last and at <= last:
+                fault(where, "does not come after the record before it")
+                continue
+            last = at
             while place is not None and place < wanted:
                 place, entry = next(found, (None, None))
             if place != wanted:
@@ -139,7 +220,7 @@ def check_proofs(pack, keys):
             elif root(leaf(record), proof["leaf"], proof["leaves"], path) != bytes.fromhex(entry["merkle_root"]):
                 fault(where, "the record is not under the Merkle root of its entry")
             else:
-                proven += 1
+                proven.setdefault(at[:2], set()).add(at[2])
         except (ValueError, KeyError, TypeError, struct.error) as error:
             fault(where, f"is no proof: {error}")
     for _ in found:
@@ -147,32 +228,71 @@ def check_proofs(pack, keys):
     return proven
 
 
+def check_csv(pack, proven):
+    """Every reading names a proven record."""
+    csv.field_size_limit(1 << 30)
+    with open(pack / "readings.csv", newline="", encoding="utf-8") as file:
+        for number, row in enumerate(csv.DictReader(file), 1):
+            try:
+                known = int(row["offset"]) in proven.get((row["topic"], int(row["partition"])), ())
+            except (KeyError, TypeError, ValueError):
+                known = False
+            if not known:
+                fault(f"readings.csv reading {number}", "is of no proven record")
+
+
+def check_others(pack, ring):
+    """Checks tombstones and checkpoint; returns what the checkpoint marks of each lane."""
+    keys, marks = Keys(ring), {}
+    for where, line in lines(pack / "erasures.jsonl"):
+        try:
+            act = signed(line)
+            keys.check((act["topic"], act["partition"]), act["key"])
+            if "erase" not in act["deed"]:
+                raise ValueError("is no tombstone")
+        except (ValueError, KeyError, TypeError) as error:
+            fault(where, error)
+    for where, line in lines(pack / "checkpoint.json") if (pack / "checkpoint.json").exists() else ():
+        try:
+            checkpoint = signed(line)
+            Keys(ring).check(None, checkpoint["key"])
+            marks = {(mark["topic"], mark["partition"]): mark for mark in checkpoint["lanes"]}
+        except (ValueError, KeyError, TypeError) as error:
+            fault(where, error)
+    return marks
+
+
+def public_key(path):
+    """A PEM: base64 of a fixed head (RFC 8410) and the key's 32 bytes."""
+    text = path.read_text().split("-----")
+    data = base64.b64decode("".join(text[2].split())) if len(text) == 5 else b""
+    if len(data) != 44 or data[:12].hex() != "302a300506032b6570032100":
+        sys.exit(f"{path} is no Ed25519 public key in PEM form")
+    return data[12:].hex()
+
+
 def main():
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("folder", nargs="?", default=pathlib.Path(__file__).parent, type=pathlib.Path)
     options.add_argument("--key", type=pathlib.Path, help="the public key that you trust, PEM")
     args = options.parse_args()
-    pack, key_file = args.folder, args.key or args.folder / "public-key.pem"
-    key = load_pem_public_key(key_file.read_bytes()).public_bytes(Encoding.Raw, PublicFormat.Raw).hex()
+    pack, key = args.folder, public_key(args.key or args.folder / "public-key.pem")
     print(f"key    {key}" + ("" if args.key else "  (of the pack itself: is it the one that you know?)"))
-    for file in json.loads((pack / "manifest.json").read_bytes())["files"]:
+    manifest = json.loads((pack / "manifest.json").read_bytes())
+    for file in manifest["files"]:
         digest = hashlib.sha256()
         with open(pack / pathlib.PurePath(file["name"]).name, "rb") as data:
             for chunk in iter(lambda: data.read(1 << 20), b""):
                 digest.update(chunk)
         if digest.hexdigest() != file["sha256"]:
             fault(file["name"], "does not have the SHA-256 that manifest.json states")
-    keys = trusted_keys(pack, key)
-    proven = check_proofs(pack, keys)
-    others = list(lines(pack / "erasures.jsonl"))
-    others += list(lines(pack / "checkpoint.json")) if (pack / "checkpoint.json").exists() else []
-    for where, line in others:
-        try:
-            if signed(line)["key"] not in keys:
-                fault(where, "is signed by a key which the trusted one does not lead to")
-        except (ValueError, KeyError, TypeError) as error:
-            fault(where, error)
-    print(f"{proven} records proven" + (f", {wrong} THINGS ARE WRONG" if wrong else ", nothing is wrong"))
+    ring = trusted_keys(pack, key)
+    proven = check_proofs(pack, ring, check_others(pack, ring))
+    check_csv(pack, proven)
+    count = sum(len(offsets) for offsets in proven.values())
+    if count != manifest["records"]:
+        fault("manifest.json", f"states {manifest['records']} records, where {count} are proven")
+    print(f"{count} records proven" + (f", {wrong} THINGS ARE WRONG" if wrong else ", nothing is wrong"))
     return 1 if wrong else 0
 
 
