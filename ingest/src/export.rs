@@ -12,18 +12,19 @@
 //! | `keys.jsonl` | the signed changes of the archive's key, from the first on |
 //! | `checkpoint.json` | the newest checkpoint; not there where the archive has none |
 //! | `public-key.pem` | the archive's public key |
-//! | `check.py` | checks the proofs without stillwell |
+//! | `check.py` | checks the proofs, and that the CSV names proven records, without stillwell |
 //! | `README.html` | says to people what the pack is and how it is checked |
 //! | `manifest.json` | a [`Manifest`]: what was asked for, counts, and the hash of every other file |
 //!
-//! [`check()`] goes through all of it with a public key alone. The manifest is not signed: its hashes find damage, and
-//! the proofs find forgery.
+//! [`check()`] goes through all of it with a public key alone, and decodes the records where their topic's decoder can do
+//! so from them alone. The manifest is not signed: its hashes find damage, and the proofs find forgery.
 //!
 //! Reading order: `trust` says whose word is taken; `scan` finds the readings; `runs` brings them in order, on disk; `rows` writes them as text;
 //! `records` finds their records and proves them by the `entries`; `folder` keeps the pack out of sight until it is
 //! whole; `page` explains it; [`check`](mod@check) takes it apart again.
 //!
-//! Memory: a data file of the archive and what one entry says of its records; neither grows with the pack.
+//! Memory: the data files of one piece of the archive, and what one entry says of its records; neither grows with the
+//! pack.
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -107,7 +107,7 @@ fn meaning(name: &str) -> &'static str {
         names::KEYS => "the signed changes of the archive's key",
         names::CHECKPOINT => "the newest signed statement of where every lane ends",
         names::PUBLIC_KEY => "the archive's public key",
-        names::SCRIPT => "checks the proofs without stillwell",
+        names::SCRIPT => "checks the proofs, and what the CSV names, without stillwell",
         _ => "",
     }
 }
