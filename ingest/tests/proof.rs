@@ -8,8 +8,11 @@ use stillwell_ingest::proof::{Proof, ProofError, ProveError, Sought, prove};
 use stillwell_ingest::stage::Limits;
 use stillwell_ingest::store::ArchiveStore;
 use stillwell_schema::Offset;
-use stillwell_source::decode::{Decoder, decoder_for};
+use stillwell_source::chunk::RecordRef;
+use stillwell_source::columns::ReadingColumns;
+use stillwell_source::decode::{DecodeError, DecodeFault, Decoder, decoder_for};
 use stillwell_source::lane::Stage;
+use stillwell_source::series::SeriesTable;
 use stillwell_source::settings::TopicSettings;
 use support::{LIMITS, MemoryStore, chunk, ingest, key, lane, public_key};
 
@@ -55,6 +58,34 @@ async fn each_reading_of_the_archive_has_a_proof_that_holds() {
     let missing = Sought { sensor: "other".into(), ..sought(1) };
     let none = prove(&*store, &missing, &|_| Some(decoder()));
     assert!(matches!(none, Err(ProveError::NotFound)));
+}
+
+/// Reads no record by itself.
+struct ByHistory;
+
+impl Decoder for ByHistory {
+    fn decode(
+        &mut self,
+        _: &RecordRef<'_>,
+        _: u32,
+        _: &mut SeriesTable,
+        _: &mut ReadingColumns,
+    ) -> Result<(), DecodeFault> {
+        Err(DecodeError::new("unresolved_alias", 0, "no birth was seen").into())
+    }
+
+    fn needs_history(&mut self, _: &RecordRef<'_>) -> bool {
+        true
+    }
+
+    fn new_table(&mut self) {}
+}
+
+#[tokio::test]
+async fn a_record_that_is_read_by_those_before_it_is_not_called_damaged() {
+    let store = archive().await;
+    let refused = prove(&*store, &sought(25), &|_| Some(Box::new(ByHistory)));
+    assert!(matches!(refused, Err(ProveError::NeedsHistory { offset: Offset(25), .. })), "{refused:?}");
 }
 
 #[tokio::test]

@@ -186,6 +186,22 @@ mod tests {
     }
 
     #[test]
+    fn a_record_says_by_its_format_whether_it_is_read_by_those_before_it() {
+        let needs = |format: Format, content_type: &str| {
+            let mut topic = TopicSettings::new("t");
+            topic.format = FormatSettings::of(format);
+            let mut chunk = RecordChunk::new(TopicPartition::new("t", 0), Offset(0));
+            chunk.push(Offset(0), 0, None, Some(b""), [("content-type", Some(content_type.as_bytes()))]);
+            crate::decode::decoder_for(&topic).needs_history(&chunk.record(0))
+        };
+        assert!(needs(Format::Sparkplug, "") && needs(Format::Json, "application/vnd.sparkplug-b"));
+        for format in Format::ALL.into_iter().filter(|format| *format != Format::Sparkplug) {
+            assert!(!needs(format, ""), "{format:?}");
+        }
+        assert!(!needs(Format::Sparkplug, "application/json") && !needs(Format::Sparkplug, "image/png"));
+    }
+
+    #[test]
     fn a_record_is_read_by_its_header_and_else_by_its_topic() {
         let mut switch = Switch::new(&TopicSettings::new("t"));
         let (mut table, mut out) = (SeriesTable::default(), ReadingColumns::default());
