@@ -335,6 +335,11 @@ fn prove(args: ProveArgs, config: &Config) -> anyhow::Result<u8> {
     let (proof, matches) = proved?;
     println!("{}", serde_json::to_string_pretty(&proof)?);
     show::others(matches, &proof);
+    if stages::decoder(config, &proof.record.topic)
+        .is_ok_and(|mut decoder| proof.needs_history(&mut *decoder))
+    {
+        show::by_itself();
+    }
     Ok(0)
 }
 

@@ -67,6 +67,9 @@ fn one(path: &Path, key: &str, config: &Config) -> anyhow::Result<u8> {
     let mut decoder = stages::decoder(config, &proof.record.topic)?;
     let entry = proof.check(key, &mut *decoder).context("the proof does not hold")?;
     print!("{}", show::proven(&proof, &entry));
+    if proof.needs_history(&mut *decoder) {
+        show::by_itself();
+    }
     Ok(0)
 }
 

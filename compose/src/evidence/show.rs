@@ -116,6 +116,15 @@ pub(super) fn others(matches: usize, proof: &Proof) {
     }
 }
 
+/// Says that a record's format is read by records before it.
+#[allow(clippy::print_stderr)]
+pub(super) fn by_itself() {
+    eprintln!(
+        "stillwell: records of this format are read by records before them; this proves what the record says by itself, \
+         and the archive may know more of it, such as a unit"
+    );
+}
+
 /// A proof that holds.
 pub(super) fn proven(proof: &Proof, entry: &Entry) -> String {
     let (reading, record) = (&proof.reading, &proof.record);
