@@ -133,14 +133,14 @@ pub(super) fn proven(proof: &Proof, entry: &Entry) -> String {
         (None, Some(text)) => format!("{text:?}"),
         (None, None) => "no value".into(),
     };
-    let unit = reading.unit.as_deref().unwrap_or_default();
+    let unit = plain(reading.unit.as_deref().unwrap_or_default());
     format!(
         "the proof holds\n  reading  {} {} = {value} {unit} at {}\n  record   {}/{} offset {}, in Kafka at {}\n  \
          entry    {} of its lane, one of {} records, written {}\n  signed   {}\n",
-        reading.machine,
-        reading.sensor,
+        plain(&reading.machine),
+        plain(&reading.sensor),
         time(reading.time_us),
-        record.topic,
+        plain(&record.topic),
         record.partition,
         record.offset,
         time(record.timestamp_ms.saturating_mul(1000)),
