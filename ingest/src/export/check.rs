@@ -48,6 +48,9 @@ pub const PROBLEMS_MAX: usize = 1000;
 /// Bytes hashed at once.
 const CHUNK_BYTES: usize = 1 << 20;
 
+/// Gives the decoder of a topic, or why there is none.
+pub type DecoderOf<'a> = dyn Fn(&str) -> Result<Box<dyn Decoder>, String> + 'a;
+
 /// What a pack is held against.
 pub struct Audit<'a> {
     /// The trusted public key, hex.
@@ -56,8 +59,8 @@ pub struct Audit<'a> {
     pub checkpoint: Option<&'a SignedCheckpoint>,
     /// Sixteen random bytes, so that nobody can have made a pack for them.
     pub salt: [u8; 16],
-    /// The decoder of a topic, or why there is none.
-    pub decoder_of: &'a dyn Fn(&str) -> Result<Box<dyn Decoder>, String>,
+    /// What reads the records of a topic.
+    pub decoder_of: &'a DecoderOf<'a>,
 }
 
 /// What was found.

@@ -314,12 +314,13 @@ fn what_nobody_signed_is_compared_all_the_same() {
     let folder = tempfile::tempdir().unwrap();
     let pack = folder.path().join("pack");
     let manifest = pack_plain(&plain(), &pack);
-    let claims: [(&str, &dyn Fn(&mut Manifest)); 5] = [
-        ("states", &|manifest| manifest.records += 1),
-        ("does not state the lanes", &|manifest| manifest.lanes[0].erasures += 1),
-        ("does not state the lanes", &|manifest| drop(manifest.lanes.pop())),
-        ("does not state the machines", &|manifest| manifest.machines[0].readings += 1),
-        ("names the key", &|manifest| manifest.key = manifest.key.replace('a', "b")),
+    type Claim = (&'static str, fn(&mut Manifest));
+    let claims: [Claim; 5] = [
+        ("states", |manifest| manifest.records += 1),
+        ("does not state the lanes", |manifest| manifest.lanes[0].erasures += 1),
+        ("does not state the lanes", |manifest| drop(manifest.lanes.pop())),
+        ("does not state the machines", |manifest| manifest.machines[0].readings += 1),
+        ("names the key", |manifest| manifest.key = manifest.key.replace('a', "b")),
     ];
     for (words, change) in claims {
         restate(&pack, change);
