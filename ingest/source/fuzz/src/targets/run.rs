@@ -1,9 +1,11 @@
 //! A decoder at work, and what must hold of each record, whatever its bytes.
 
+use stillwell_schema::original::{Measured, Memo, Names, Template};
 use stillwell_source::chunk::RecordRef;
 use stillwell_source::columns::ReadingColumns;
 use stillwell_source::decode::{DecodeFault, Decoder, decoder_for};
 use stillwell_source::mapping::Mapping;
+use stillwell_source::original::{Originals, Readings};
 use stillwell_source::series::SeriesTable;
 use stillwell_source::settings::TopicSettings;
 
@@ -15,6 +17,7 @@ pub struct Run {
     decoder: Box<dyn Decoder>,
     table: SeriesTable,
     out: ReadingColumns,
+    originals: Originals,
     runs: u64,
 }
 
@@ -43,6 +46,7 @@ impl Run {
             decoder: decoder_for(&topic),
             table: SeriesTable::default(),
             out: ReadingColumns::default(),
+            originals: Originals::default(),
             runs: 0,
         };
         // Something that a failed record must leave as it is.
@@ -69,6 +73,7 @@ impl Run {
             }
             self.table.intern(first);
             self.decoder.new_table();
+            self.originals = Originals::after(self.originals.looks());
         }
         let before = self.out.clone();
         let (key, value) = (self.split)(bytes);
@@ -78,6 +83,7 @@ impl Run {
         let outcome = match decoded {
             Ok(()) => {
                 self.check_readings(before.len());
+                self.check_original(value, before.len());
                 self.out.truncate(before.len());
                 Ok(readings)
             }
@@ -93,6 +99,38 @@ impl Run {
             self.out = before;
         }
         outcome
+    }
+
+    /// Where a template stands for the record, its text and the readings give the very bytes.
+    fn check_original(&mut self, value: &[u8], first: usize) {
+        let readings = Readings { columns: &self.out, first, next: self.out.len(), table: &self.table };
+        let Some(code) = self.originals.find(value, readings) else { return };
+        let template: Template =
+            self.originals.text(code).parse().expect("a template reads as it was written");
+        let (mut memo, mut rebuilt) = (Memo::default(), template.head.clone());
+        for row in first..self.out.len() {
+            if row > first {
+                rebuilt.extend_from_slice(template.between.as_deref().expect("a list"));
+            }
+            let series = self.table.all()[self.out.series[row] as usize];
+            let name = |code| self.table.name(code);
+            let names = Names {
+                machine: name(series.machine),
+                sensor: name(series.sensor),
+                kind: series.kind.map(name),
+                unit: series.unit.map(name),
+            };
+            let measured = Measured {
+                time_us: self.out.time_us[row],
+                value: self.out.has_value[row].then(|| self.out.value[row]),
+                text: self.out.text_of(row),
+                quality: self.out.quality[row],
+            };
+            let filled = template.fill(&names).expect("its names are there");
+            assert!(filled.write(&measured, &mut memo, &mut rebuilt), "a reading is written");
+        }
+        rebuilt.extend_from_slice(&template.tail);
+        assert_eq!(rebuilt, value, "a record is rebuilt to other bytes");
     }
 
     /// All columns are as long, every code is known, text is where it is said to be, and names are not empty.
