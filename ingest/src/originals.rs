@@ -7,15 +7,14 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use arrow::array::{AsArray, BooleanArray, Int64Array, RecordBatch, new_null_array};
-use arrow::compute::and;
-use arrow::compute::kernels::cmp::{gt_eq, lt_eq};
+use arrow::array::{AsArray, BooleanArray, RecordBatch, new_null_array};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, UInt32Type};
 use arrow::error::ArrowError;
 use bytes::Bytes;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
-    ArrowPredicateFn, ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder, RowFilter,
+    ArrowPredicateFn, ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader,
+    ParquetRecordBatchReaderBuilder, RowFilter,
 };
 use stillwell_schema::columns;
 use stillwell_schema::original::{READING_COLUMNS, RestoreError, Window, templated, templated_counts};
@@ -37,19 +36,18 @@ const PLAN_COLUMNS: [&str; 3] = ["offset", "readings", "template"];
 /// Rebuilds the records of a commit or cover, in offset order, from the files of readings beside them.
 pub(crate) struct Restorer {
     files: Vec<Bytes>,
-    /// Records whose readings are not in memory yet, window by window.
-    ahead: VecDeque<Vec<(i64, u32)>>,
-    /// The offsets that the window reaches to.
+    scout: Scout,
+    /// The offset that the window reaches to.
     window_last: i64,
     window: Window,
 }
 
 impl Restorer {
     /// For the records of these files, by these files of readings.
-    pub(crate) fn new(records: &[Bytes], readings: Vec<Bytes>) -> Result<Self, ArrowError> {
-        let ahead = plan(records)?;
-        let window = Window::new(Vec::new(), &[]).map_err(external)?;
-        Ok(Self { files: readings, ahead, window_last: i64::MIN, window })
+    pub(crate) fn new(records: &[Bytes], readings: Vec<Bytes>) -> Self {
+        let scout =
+            Scout { files: records.iter().cloned().collect(), reader: None, counts: Vec::new().into_iter() };
+        Self { files: readings, scout, window_last: i64::MIN, window: Window::default() }
     }
 
     /// Shows the rows of a batch of stored records whole, some at a time, as [`columns::RECORDS`]. Batches come in
@@ -71,7 +69,7 @@ impl Restorer {
             let mut readings = 0;
             let fits = |row: &usize| {
                 readings += counts[*row] as usize;
-                readings <= SLICE_READINGS && (offsets[*row] <= self.window_last || self.ahead.is_empty())
+                readings <= SLICE_READINGS && offsets[*row] <= self.window_last
             };
             let rows = (from..stored.num_rows()).take_while(fits).count().max(1);
             show(&self.window.restore(&stored.slice(from, rows)).map_err(external)?);
@@ -82,44 +80,55 @@ impl Restorer {
 
     /// Makes sure that the readings of the record at `offset` are in memory.
     fn load(&mut self, offset: i64) -> Result<(), ArrowError> {
-        let mut due = None;
-        while offset > self.window_last {
-            let Some(records) = self.ahead.pop_front() else { break };
-            self.window_last = records.last().map_or(i64::MIN, |(last, _)| *last);
-            due = Some(records);
+        if offset <= self.window_last {
+            return Ok(());
         }
-        let Some(records) = due else { return Ok(()) };
-        let (Some((first, _)), Some((last, _))) = (records.first(), records.last()) else { return Ok(()) };
+        // Two windows must not be in memory at once.
+        self.window = Window::default();
+        let mut records = Vec::new();
+        while offset > self.window_last {
+            records = self.scout.next_window()?;
+            self.window_last = records.last().map_or(i64::MAX, |(last, _)| *last);
+        }
         let mut readings = Vec::new();
-        for file in &self.files {
-            stretch(file, *first, *last, &mut readings)?;
+        for file in self.files.iter().filter(|_| !records.is_empty()) {
+            let offsets = records.iter().map(|(offset, _)| *offset).collect();
+            readings_of(file, offsets, &mut readings)?;
         }
         self.window = Window::new(records, &readings).map_err(external)?;
         Ok(())
     }
 }
 
-/// The windows of the records that have a template.
-fn plan(records: &[Bytes]) -> Result<VecDeque<Vec<(i64, u32)>>, ArrowError> {
-    let (mut windows, mut window, mut readings) = (VecDeque::new(), Vec::new(), 0);
-    let mut add = |(offset, count): (i64, u32)| {
-        if readings + count as usize > WINDOW_READINGS && !window.is_empty() {
-            windows.push_back(std::mem::take(&mut window));
-            readings = 0;
+/// Goes ahead of the records and tells which have a template, and of how many readings.
+struct Scout {
+    files: VecDeque<Bytes>,
+    reader: Option<ParquetRecordBatchReader>,
+    counts: std::vec::IntoIter<(i64, u32)>,
+}
+
+impl Scout {
+    /// The next records that have a template, as many as a window holds; none after the last.
+    fn next_window(&mut self) -> Result<Vec<(i64, u32)>, ArrowError> {
+        let (mut window, mut readings) = (Vec::new(), 0);
+        loop {
+            for (offset, count) in self.counts.by_ref() {
+                window.push((offset, count));
+                readings += count as usize;
+                if readings >= WINDOW_READINGS {
+                    return Ok(window);
+                }
+            }
+            let Some(batch) = self.reader.as_mut().and_then(Iterator::next).transpose()? else {
+                let Some(file) = self.files.pop_front() else { return Ok(window) };
+                let builder = ParquetRecordBatchReaderBuilder::try_new(file)?;
+                let mask = ProjectionMask::columns(builder.parquet_schema(), PLAN_COLUMNS);
+                self.reader = Some(builder.with_projection(mask).with_batch_size(ROWS).build()?);
+                continue;
+            };
+            self.counts = templated_counts(&batch)?.into_iter();
         }
-        readings += count as usize;
-        window.push((offset, count));
-    };
-    for file in records {
-        let mut counted = Ok(());
-        each_batch(file.clone(), Some(&PLAN_COLUMNS), &mut |batch| match templated_counts(batch) {
-            Ok(counts) => counts.into_iter().for_each(&mut add),
-            Err(error) => counted = Err(error),
-        })?;
-        counted?;
     }
-    windows.extend(Some(window).filter(|window| !window.is_empty()));
-    Ok(windows)
 }
 
 /// Shows a file's records whole, batch by batch. `readings` are the files of readings beside it.
@@ -128,7 +137,7 @@ pub(crate) fn each_record_batch(
     readings: Vec<Bytes>,
     show: &mut dyn FnMut(&RecordBatch),
 ) -> Result<(), ArrowError> {
-    let mut restorer = Restorer::new(std::slice::from_ref(&records), readings)?;
+    let mut restorer = Restorer::new(std::slice::from_ref(&records), readings);
     let mut restored = Ok(());
     each_batch(records, None, &mut |batch| {
         if restored.is_ok() {
@@ -156,8 +165,8 @@ pub(crate) fn stored(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
     RecordBatch::try_new(Arc::clone(schema), schema.fields().iter().map(column).collect())
 }
 
-/// Appends a file's readings of offsets from `first` to `last`. Names come as dictionaries.
-fn stretch(file: &Bytes, first: i64, last: i64, readings: &mut Vec<RecordBatch>) -> Result<(), ArrowError> {
+/// Appends a file's readings of these records, by offset, ascending. Names come as dictionaries.
+fn readings_of(file: &Bytes, records: Vec<i64>, readings: &mut Vec<RecordBatch>) -> Result<(), ArrowError> {
     let named = |field: &Arc<Field>| match field.data_type() {
         DataType::Utf8 if field.name() != "text" => {
             let names = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
@@ -172,9 +181,17 @@ fn stretch(file: &Bytes, first: i64, last: i64, readings: &mut Vec<RecordBatch>)
     let columns = |names: &[&str]| ProjectionMask::columns(builder.parquet_schema(), names.iter().copied());
     let (all, offset) = (columns(&READING_COLUMNS), columns(&["offset"]));
     let inside = move |batch: RecordBatch| -> Result<BooleanArray, ArrowError> {
-        let offset = batch["offset"].as_primitive::<Int64Type>();
-        let [first, last] = [first, last].map(Int64Array::new_scalar);
-        and(&gt_eq(offset, &first)?, &lt_eq(offset, &last)?)
+        let mut at = 0;
+        let is_of = |offset: &i64| {
+            // Readings of a series mostly lie in the order of their records.
+            if records.get(at).is_none_or(|known| known != offset) {
+                at = records.partition_point(|known| known < offset);
+            }
+            let found = records.get(at) == Some(offset);
+            at += usize::from(found);
+            found
+        };
+        Ok(batch["offset"].as_primitive::<Int64Type>().values().iter().map(is_of).map(Some).collect())
     };
     let rows = batch_rows(builder.metadata(), &all, ROWS);
     let filter = RowFilter::new(vec![Box::new(ArrowPredicateFn::new(offset, inside))]);

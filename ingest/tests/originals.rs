@@ -116,7 +116,39 @@ fn what_no_template_rebuilds_is_kept() {
         "[]",
         "no JSON",
     ];
-    assert_eq!(check(&kept.map(|text| text.as_bytes().to_vec())), 0);
+    for text in kept {
+        // A look is a template from the second record on.
+        assert_eq!(check(&vec![text.as_bytes().to_vec(); 4]), 0, "{text}");
+    }
+}
+
+#[test]
+fn a_lane_knows_in_its_next_batch_what_records_looked_like() {
+    let values = lists(4, ",", |sensor, n, value| {
+        format!(r#"{{"machine":"m","sensor":"s{sensor}","time":{n},"value":{value}}}"#)
+    });
+    let push = |batch: &mut Batch, offset: i64| {
+        let mut chunk = RecordChunk::new(lane_id(), Offset(offset));
+        chunk.push(Offset(offset), 1, None, Some(&values[offset as usize]), []);
+        batch.push(&mut *decoder_for(&TopicSettings::new("readings")), chunk).unwrap();
+        batch.kept_bytes()
+    };
+    let mut first = Batch::new(lane_id(), Offset(1));
+    assert!(push(&mut first, 1) > 0, "nothing like it was seen before");
+    let mut second = Batch::new(lane_id(), Offset(2)).with_looks(first.looks());
+    assert_eq!(push(&mut second, 2), 0);
+    let mut third = Batch::new(lane_id(), Offset(3)).with_looks(second.looks());
+    assert_eq!(push(&mut third, 3), 0);
+}
+
+#[test]
+fn many_looks_in_turn_are_all_templates() {
+    let client = |client: usize, n: usize| {
+        let open = format!(r#"{{"gateway":"g{client}","machine":"m","sensor":"s","time":{n},"value":2.5}}"#);
+        open.into_bytes()
+    };
+    let values: Vec<_> = (0..90).map(|n| client(n % 8, n)).collect();
+    assert_eq!(check(&values), 82);
 }
 
 #[test]
@@ -184,6 +216,6 @@ proptest! {
             .chunks(per)
             .map(|objects| format!("[{}]", objects.iter().map(write).collect::<Vec<_>>().join(",")).into_bytes())
             .collect();
-        check(&values);
+        check(&[&values[..], &values, &values].concat());
     }
 }

@@ -16,7 +16,7 @@ use crate::series::SeriesTable;
 const TEMPLATES_MAX: usize = 64;
 
 /// Templates tried on a record, those used last.
-const RECENT_MAX: usize = 6;
+const RECENT_MAX: usize = 16;
 
 /// Looks of records that no other had yet.
 const SEEN_ONCE_MAX: usize = 8;
@@ -41,7 +41,7 @@ pub struct Originals {
     /// Those used last, the last one first.
     recent: Vec<TemplateCode>,
     /// What records looked like whose look is no template yet: it is one when a second record has it.
-    seen_once: VecDeque<Template>,
+    seen_once: VecDeque<Look>,
     misses: u32,
     memo: Memo,
     memory_bytes: usize,
@@ -51,8 +51,11 @@ pub struct Originals {
 #[derive(Clone, Debug, Default)]
 pub struct Looks {
     known: Vec<Template>,
-    seen_once: VecDeque<Template>,
+    seen_once: VecDeque<Look>,
 }
+
+/// The templates that rebuild a record, the likeliest first.
+type Look = Vec<Template>;
 
 #[derive(Debug)]
 struct Known {
@@ -134,7 +137,7 @@ impl Originals {
         &self.known[usize::from(code)].text
     }
 
-    /// Bytes of memory held.
+    /// Bytes of memory held, but for what was seen once: that is bounded and small.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
         self.memory_bytes
@@ -154,27 +157,21 @@ impl Originals {
 
     /// Makes a look that another record had a template, if this one has it too.
     fn seen_before(&mut self, value: &[u8], readings: Readings<'_>) -> Option<TemplateCode> {
-        for place in 0..self.seen_once.len() {
-            if rebuilds_alone(&self.seen_once[place], value, readings) {
-                let template = self.seen_once.remove(place)?;
-                return self.add(template);
-            }
-        }
-        None
+        let fits = |template: &Template| rebuilds_alone(template, value, readings);
+        let place = self.seen_once.iter().position(|look| look.iter().any(fits))?;
+        let template = self.seen_once.remove(place)?.into_iter().find(fits)?;
+        self.add(template)
     }
 
     /// Remembers what a record looks like, in each way that rebuilds it.
     fn see(&mut self, value: &[u8], readings: Readings<'_>) {
-        for template in json::templates(value, &readings.measured(readings.first)) {
-            // What is compared is what readers will read.
-            let text = template.to_string();
-            let Some(template) = text.parse::<Template>().ok().filter(|read| *read == template) else {
-                continue;
-            };
-            if rebuilds_alone(&template, value, readings) && !self.seen_once.contains(&template) {
-                self.seen_once.truncate(SEEN_ONCE_MAX - 1);
-                self.seen_once.push_front(template);
-            }
+        let mut look = json::templates(value, &readings.measured(readings.first));
+        // What is compared is what readers will read.
+        look.retain(|template| template.to_string().parse().as_ref() == Ok(template));
+        look.retain(|template| rebuilds_alone(template, value, readings));
+        if !look.is_empty() {
+            self.seen_once.truncate(SEEN_ONCE_MAX - 1);
+            self.seen_once.push_front(look);
         }
     }
 
@@ -185,7 +182,7 @@ impl Originals {
             Some(known) => TemplateCode::try_from(known).ok()?,
             None => {
                 let code = TemplateCode::try_from(self.known.len()).ok()?;
-                self.memory_bytes += size_of::<Known>() + 3 * text.len();
+                self.memory_bytes += size_of::<Known>() + 4 * text.len();
                 self.known.push(Known { template, text, places: Vec::new(), filled: Vec::new() });
                 code
             }

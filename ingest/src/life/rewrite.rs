@@ -134,8 +134,7 @@ impl Rewrite<'_> {
         let loaded = |files: &[FileRef]| -> Result<Vec<Bytes>, LifeError> {
             files.iter().filter(|_| self.erased.is_some()).map(|file| load(self.store, file)).collect()
         };
-        let restorer = Restorer::new(&loaded(&piece.records)?, loaded(&piece.readings)?);
-        restorer.map_err(LifeError::arrow(self.lane))
+        Ok(Restorer::new(&loaded(&piece.records)?, loaded(&piece.readings)?))
     }
 
     /// The leaves of records that are erased.

@@ -100,3 +100,16 @@ fn a_chain_has_one_possible_order() {
         assert!(head.check(&lane, &bad).is_err(), "{bad:?}");
     }
 }
+
+#[test]
+fn files_of_before_are_read_and_those_of_a_later_version_are_not() {
+    let of = |schema: &str| {
+        let entry = Entry { schema: schema.to_owned(), ..entry(0, 0, 5, GENESIS) };
+        SignedEntry::parse(entry.sign(&key())?.bytes)
+    };
+    for known in ["stillwell-1", "stillwell-2"] {
+        assert_eq!(of(known).unwrap().entry.schema, known);
+    }
+    let later = of("stillwell-3").unwrap_err();
+    assert!(matches!(&later, EntryError::Schema { seq: 0, schema } if schema == "stillwell-3"), "{later}");
+}

@@ -104,6 +104,7 @@ pub fn templated_counts(records: &RecordBatch) -> Result<Vec<(i64, u32)>, ArrowE
 }
 
 /// Readings of a stretch of records, in the order of these, to rebuild any of them from.
+#[derive(Default)]
 pub struct Window {
     /// By offset.
     offsets: Vec<i64>,
@@ -122,9 +123,14 @@ impl Window {
     /// [`RestoreError`] where a reading is missing or one too many.
     pub fn new(records: Vec<(i64, u32)>, readings: &[RecordBatch]) -> Result<Self, RestoreError> {
         let sources: Result<Vec<Source>, ArrowError> = readings.iter().map(Source::of).collect();
+        let there: usize = readings.iter().map(RecordBatch::num_rows).sum();
         let mut starts = vec![0];
         let mut end = 0;
-        for (_, count) in &records {
+        for (offset, count) in &records {
+            // Nothing is made room for that cannot be there.
+            if *count as usize > there - end {
+                return Err(RestoreError::Missing { offset: *offset, index: there - end });
+            }
             end += *count as usize;
             starts.push(end);
         }
