@@ -89,18 +89,21 @@ fn what_clients_of_one_kind_write_is_a_template() {
         let value = if n.is_multiple_of(3) { "null".to_owned() } else { (-value).to_string() };
         format!(r#"{{"machine":"m","sensor":"s{sensor}","time":{n},"value":{value}}}"#)
     };
-    // A list of one reading does not tell what would be between two.
-    assert_eq!(check(&lists(60, ", ", python)), 58);
-    assert_eq!(check(&lists(60, ",", script)), 59);
-    assert_eq!(check(&lists(60, " ,\n ", fixed)), 58);
-    assert_eq!(check(&lists(60, ",", states)), 59);
-    assert_eq!(check(&lists(60, ",", gaps)), 59);
-    let single = |n: usize| script(n % 5, n, n as f64).into_bytes();
-    assert_eq!(check(&(0..60).map(single).collect::<Vec<_>>()), 59);
+    // Kept are the first of a look, a list of one reading, which does not tell what would be between two, and the
+    // first whose numbers tell one style from another.
+    let mostly = |values: &[Vec<u8>], kept_max: usize| {
+        let templated = check(values);
+        assert!(templated >= values.len() - kept_max, "{templated} of {}", values.len());
+    };
+    mostly(&lists(60, ", ", python), 3);
+    mostly(&lists(60, ",", script), 1);
+    mostly(&lists(60, " ,\n ", fixed), 3);
+    mostly(&lists(60, ",", states), 1);
+    mostly(&lists(60, ",", gaps), 2);
+    mostly(&(0..60).map(|n| script(n % 5, n, n as f64).into_bytes()).collect::<Vec<_>>(), 1);
     // Clients of several kinds share a lane.
-    let mixed: Vec<_> =
-        lists(40, ", ", python).into_iter().zip(lists(40, ",", gaps)).flat_map(|(a, b)| [a, b]).collect();
-    assert_eq!(check(&mixed), 77);
+    let both = lists(40, ", ", python).into_iter().zip(lists(40, ",", gaps));
+    mostly(&both.flat_map(|(a, b)| [a, b]).collect::<Vec<_>>(), 5);
 }
 
 #[test]

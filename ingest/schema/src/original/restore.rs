@@ -123,20 +123,17 @@ impl Window {
     /// [`RestoreError`] where a reading is missing or one too many.
     pub fn new(records: Vec<(i64, u32)>, readings: &[RecordBatch]) -> Result<Self, RestoreError> {
         let sources: Result<Vec<Source>, ArrowError> = readings.iter().map(Source::of).collect();
-        let there: usize = readings.iter().map(RecordBatch::num_rows).sum();
         let mut starts = vec![0];
-        let mut end = 0;
-        for (offset, count) in &records {
-            // Nothing is made room for that cannot be there.
-            if *count as usize > there - end {
-                return Err(RestoreError::Missing { offset: *offset, index: there - end });
-            }
-            end += *count as usize;
+        let mut end = 0usize;
+        for (_, count) in &records {
+            end = end.saturating_add(*count as usize);
             starts.push(end);
         }
         let offsets = records.into_iter().map(|(offset, _)| offset).collect();
         let mut window = Self { offsets, starts, places: Vec::new(), sources: sources? };
-        window.places = window.places()?;
+        let there: usize = readings.iter().map(RecordBatch::num_rows).sum();
+        // Nothing is made room for that cannot be there.
+        window.places = if end > there { Err(window.first_missing()) } else { window.places() }?;
         Ok(window)
     }
 
@@ -148,6 +145,23 @@ impl Window {
             Some(found) if *found == offset => Some(near),
             _ => self.offsets.binary_search(&offset).ok(),
         }
+    }
+
+    /// Of records that have fewer readings than they should, the first.
+    fn first_missing(&self) -> RestoreError {
+        let mut found: Vec<Vec<u32>> = vec![Vec::new(); self.offsets.len()];
+        for source in &self.sources {
+            for (&offset, &index) in source.offset.values().iter().zip(source.index.values()) {
+                if let Some(record) = self.record(offset) {
+                    found[record].push(index);
+                }
+            }
+        }
+        let short = |record: &usize| found[*record].len() < self.starts[record + 1] - self.starts[*record];
+        let record = (0..found.len()).find(short).unwrap_or(0);
+        found[record].sort_unstable();
+        let index = (0u32..).zip(&found[record]).take_while(|(wanted, found)| wanted == *found).count();
+        RestoreError::Missing { offset: self.offsets.get(record).copied().unwrap_or(-1), index }
     }
 
     fn places(&self) -> Result<Vec<(u32, u32)>, RestoreError> {
