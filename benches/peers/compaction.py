@@ -95,4 +95,5 @@ def main():
         print(json.dumps({"level": level, "geometric_mean_of_ratios": round(mean, 3)}))
 
 
-main()
+if __name__ == "__main__":
+    main()

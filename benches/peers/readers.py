@@ -16,6 +16,7 @@ import glob
 import json
 import math
 import os
+import shutil
 import subprocess
 import tempfile
 
@@ -26,6 +27,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from compaction import records
+
+# Sums of whole times overflow 64 bits.
+MODULUS = 1_000_003
 
 SUMS = """SELECT machine, sensor, count(*), count(value), sum(value), min(value), max(value), {micros}, sum("offset"),
  sum("index"), count(text) FROM {source} GROUP BY machine, sensor"""
@@ -40,7 +44,7 @@ def expected(rows):
             if "value" in reading:
                 sums[1] += 1
                 sums[2].append(reading["value"])
-            sums[3] += reading["time"] * 1000
+            sums[3] += reading["time"] * 1000 % MODULUS
             sums[4] += offset
             sums[5] += index
             sums[6] += "text" in reading
@@ -52,7 +56,9 @@ def expected(rows):
 
 def by_pyarrow(files):
     table = pq.ParquetDataset(files).read()
-    table = table.set_column(table.schema.get_field_index("time"), "time", pc.cast(table["time"], "int64"))
+    micros = pc.cast(table["time"], "int64")
+    rest = pc.subtract(micros, pc.multiply(pc.divide(micros, MODULUS), MODULUS))
+    table = table.set_column(table.schema.get_field_index("time"), "time", rest)
     counted = [("value", "count"), ("value", "sum"), ("value", "min"), ("value", "max"), ("time", "sum")]
     counted += [("offset", "sum"), ("index", "sum"), ("text", "count"), ("quality", "count")]
     sums = table.group_by(["machine", "sensor"]).aggregate(counted).to_pylist()
@@ -63,7 +69,7 @@ def by_pyarrow(files):
 
 def by_duckdb(files):
     source = f"read_parquet({files!r})"
-    return duckdb.sql(SUMS.format(source=source, micros="sum(epoch_us(time))")).fetchall()
+    return duckdb.sql(SUMS.format(source=source, micros=f"sum(epoch_us(time) % {MODULUS})")).fetchall()
 
 
 def by_polars(files):
@@ -71,14 +77,14 @@ def by_polars(files):
     sums = polars.scan_parquet(files).group_by("machine", "sensor").agg(
         polars.len(), column("value").count().alias("has"), column("value").sum().alias("sum"),
         column("value").min().alias("min"), column("value").max().alias("max"),
-        column("time").dt.epoch("us").sum().alias("micros"), column("offset").sum(),
+        (column("time").dt.epoch("us") % MODULUS).sum().alias("micros"), column("offset").sum(),
         column("index").cast(polars.Int64).sum(), column("text").count())
     return sums.collect().rows()
 
 
 def by_clickhouse(files):
-    source = f"file('{{{','.join(files)}}}', Parquet)" if len(files) > 1 else f"file('{files[0]}', Parquet)"
-    text = chdb.query(SUMS.format(source=source, micros="sum(toUnixTimestamp64Micro(time))"), "JSONCompact")
+    source = f"file('{os.path.dirname(files[0])}/*.parquet', Parquet)"
+    text = chdb.query(SUMS.format(source=source, micros=f"sum(toUnixTimestamp64Micro(time) % {MODULUS})"), "JSONCompact")
     for row in json.loads(str(text))["data"]:
         machine, sensor, *rest = row
         yield (machine, sensor, *[float(cell) if isinstance(cell, str) else cell for cell in rest])
@@ -116,9 +122,11 @@ def main():
             commits = [file for file in files if file not in merged]
             assert commits and merged, "there are commits' files and merged ones"
             wanted = expected(rows)
-            for kind in (commits, merged):
+            for kind, members in (("commits", commits), ("merged", merged)):
+                os.mkdir(f"{folder}/{kind}")
+                paths = [shutil.copy(file, f"{folder}/{kind}") for file in members]
                 for reader, read in READERS.items():
-                    check(f"{name}: {reader}", read, kind, wanted)
+                    check(f"{name}, {kind}: {reader}", read, paths, wanted)
             readings = sum(sums[0] for sums in wanted.values())
             counts = {"commit_files": len(commits), "merged_files": len(merged)}
             print(json.dumps({"set": name, "readings": readings, **counts, "readers": list(READERS)}), flush=True)

@@ -66,7 +66,8 @@ fn of_field(field: Field<'_>, depth: usize) -> Result<(), Refused> {
                     256 => 76,
                     _ => 0,
                 };
-                (1..=digits).contains(&decimal.precision()) && decimal.scale().abs() <= decimal.precision()
+                let scale = decimal.scale().unsigned_abs();
+                (1..=digits).contains(&decimal.precision()) && scale <= decimal.precision().unsigned_abs()
             });
             (is_known, false)
         }
