@@ -211,7 +211,7 @@ fn reads_views(plan: &LogicalPlan) -> Result<bool, QueryError> {
 }
 
 /// Bytes that the rows of a batch need by themselves, buffers shared with others not counted.
-fn size(batch: &RecordBatch) -> usize {
+pub(crate) fn size(batch: &RecordBatch) -> usize {
     let columns = batch.columns().iter().map(|column| match column.data_type() {
         DataType::Utf8View => views_size(column.as_string_view().lengths()),
         DataType::BinaryView => views_size(column.as_binary_view().lengths()),

@@ -13,7 +13,7 @@ use arrow::buffer::OffsetBuffer;
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{DataType, Int64Type, SchemaRef};
 use common::{Both, Lane, Row, TOPIC, sorted};
-use stillwell_query::QueryError;
+use stillwell_query::{Limits, QueryError};
 use stillwell_schema::columns::{READINGS, RECORDS, STORED_RECORDS};
 
 const TEMPLATE: &str = r#"[$({"m":"$m","s":"$s","t":$t3,"v":$vs}$,,$)]"#;
@@ -23,16 +23,19 @@ struct Sent {
     offset: i64,
     value: Option<String>,
     readings: Vec<Row>,
+    /// What its value may be kept as.
+    template: Option<String>,
 }
 
 impl Sent {
     /// Some have no value, some are no readings, most have one to three.
     fn at(offset: i64) -> Self {
+        let plain = |value| Self { offset, value, readings: Vec::new(), template: None };
         if offset % 7 == 3 {
-            return Self { offset, value: None, readings: Vec::new() };
+            return plain(None);
         }
         if offset % 5 == 2 {
-            return Self { offset, value: Some(format!("no reading {offset}")), readings: Vec::new() };
+            return plain(Some(format!("no reading {offset}")));
         }
         let readings: Vec<Row> = (0..=offset % 3)
             .map(|index| Row {
@@ -44,12 +47,24 @@ impl Sent {
             })
             .collect();
         let objects: Vec<String> = readings.iter().map(object).collect();
-        Self { offset, value: Some(format!("[{}]", objects.join(","))), readings }
+        // Some records keep their bytes.
+        let template = (offset % 11 != 4).then(|| TEMPLATE.to_owned());
+        Self { offset, value: Some(format!("[{}]", objects.join(","))), readings, template }
     }
 
-    /// The template in the value's place; some records keep their bytes.
-    fn template(&self) -> Option<&'static str> {
-        (!self.readings.is_empty() && self.offset % 11 != 4).then_some(TEMPLATE)
+    /// One reading, and some thousand bytes beside it.
+    fn long(offset: i64, is_kept: bool) -> Self {
+        let around = |reading: &str| format!(r#"{{"note":"{:x<3800}","reading":{reading}}}"#, "");
+        let row = Row {
+            machine: "m".to_owned(),
+            sensor: "temp".to_owned(),
+            time_us: (1_795_586_879_123 + offset) * 1_000,
+            value: Some(offset as f64),
+            quality: 0,
+        };
+        let value = Some(around(&object(&row)));
+        let template = (!is_kept).then(|| around(r#"{"m":"$m","s":"$s","t":$t3,"v":$vs}"#));
+        Self { offset, value, readings: vec![row], template }
     }
 }
 
@@ -79,7 +94,7 @@ fn readings(partition: i32, sent: &[Sent]) -> RecordBatch {
 fn records(partition: i32, sent: &[Sent], schema: &SchemaRef) -> RecordBatch {
     let rows = sent.len();
     let stored = schema.column_with_name("template").is_some();
-    let templates = || sent.iter().map(move |one| one.template().filter(|_| stored));
+    let templates = || sent.iter().map(move |one| one.template.as_deref().filter(|_| stored));
     let values = sent.iter().zip(templates()).map(|(one, template)| match template {
         Some(_) => None,
         None => one.value.as_deref(),
@@ -107,10 +122,13 @@ fn records(partition: i32, sent: &[Sent], schema: &SchemaRef) -> RecordBatch {
 
 /// Commits what was sent at the next offsets; returns the records, whole.
 fn commit(lane: &mut Lane<'_>, partition: i32, offsets: i64, schema: &SchemaRef) -> RecordBatch {
-    let sent = sent(lane.next_offset(), offsets);
-    let stored = records(partition, &sent, schema);
-    lane.commit_files(sent.len(), &readings(partition, &sent), Some(&stored));
-    records(partition, &sent, &RECORDS)
+    commit_sent(lane, partition, &sent(lane.next_offset(), offsets), schema)
+}
+
+fn commit_sent(lane: &mut Lane<'_>, partition: i32, sent: &[Sent], schema: &SchemaRef) -> RecordBatch {
+    let stored = records(partition, sent, schema);
+    lane.commit_files(sent.len(), &readings(partition, sent), Some(&stored));
+    records(partition, sent, &RECORDS)
 }
 
 /// The first two commits of a lane in two files each: readings by sensor, records by offset.
@@ -183,6 +201,21 @@ async fn statements_over_values_see_the_bytes_too() {
     }
     let found = both.archive("SELECT value FROM records LIMIT 7").await;
     assert_eq!(found.iter().map(RecordBatch::num_rows).sum::<usize>(), 7);
+}
+
+/// Before the first template comes more than the sort may keep; what the rest is rebuilt with must be there still.
+#[tokio::test]
+async fn a_sort_of_more_values_than_fit_spills() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut lane = Lane::new(folder.path(), 0);
+    let first = lane.next_offset();
+    let sent: Vec<Sent> =
+        (first..first + 3_000).map(|offset| Sent::long(offset, offset < first + 2_300)).collect();
+    let whole = commit_sent(&mut lane, 0, &sent, &STORED_RECORDS);
+    // A sort keeps 10 MiB for its merges, a stream of records 8 MiB.
+    let limits = Limits { memory_bytes: 28 << 20, ..Limits::default() };
+    let both = Both::within(limits, folder.path(), "records", vec![whole]);
+    both.check("SELECT \"offset\" FROM records ORDER BY value DESC").await;
 }
 
 #[tokio::test]

@@ -183,7 +183,7 @@ impl ExecutionPlan for RestoreExec {
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let input = self.input.execute(partition, Arc::clone(&context))?;
         let (schema, places) = (Arc::clone(&self.schema), Arc::clone(&self.places));
-        let rebuild = Rebuild::new(input, schema, places, Arc::clone(&self.files), context);
+        let rebuild = Rebuild::new(input, schema, places, Arc::clone(&self.files), context)?;
         let batches = stream::try_unfold(rebuild, |mut rebuild| async move {
             rebuild.next().await.map(|batch| batch.map(|batch| (batch, rebuild)))
         });

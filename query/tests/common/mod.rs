@@ -255,7 +255,12 @@ pub struct Both {
 
 impl Both {
     pub fn new(folder: &Path, table: &str, batches: Vec<RecordBatch>) -> Self {
-        let settings = settings(folder, Limits::default());
+        Self::within(Limits::default(), folder, table, batches)
+    }
+
+    /// The archive is asked within these limits.
+    pub fn within(limits: Limits, folder: &Path, table: &str, batches: Vec<RecordBatch>) -> Self {
+        let settings = settings(folder, limits);
         let store = object_store::local::LocalFileSystem::new_with_prefix(folder).unwrap();
         let catalogue = Arc::new(Catalogue::new(Arc::new(store), settings.topics.clone()));
         let views = Views::new(&settings.clickhouse, &settings.limits);

@@ -1,20 +1,22 @@
 //! Batches of records cut into pieces that are rebuilt at once: each of one origin, and of a bounded weight.
 
-use arrow::array::{
-    Array, AsArray, BinaryViewArray, Int32Array, Int64Array, RecordBatch, StringViewArray, UInt32Array,
-};
+use std::ops::Range;
+
+use arrow::array::{Array, AsArray, Int32Array, Int64Array, RecordBatch, StringViewArray, UInt32Array};
 use arrow::datatypes::{Int32Type, Int64Type, UInt32Type};
 use stillwell_schema::original::{RestoreError, templated};
 use stillwell_schema::{TopicPartition, paths};
 
 use super::places::{Origin, Places};
 use crate::archive::ArchiveError;
+use crate::engine;
 
-/// What is rebuilt at once, bytes: with the readings that it takes, a fair part of what all statements may use.
-pub(super) const WEIGHT_MAX: usize = 32 << 20;
+/// What is rebuilt at once, bytes: with the readings that it takes, a small part of what all statements may use, as
+/// each of their streams keeps as much.
+pub(super) const WEIGHT_MAX: usize = 8 << 20;
 
-/// What a row of records or readings takes beside its value, bytes.
-const ROW_BYTES: usize = 128;
+/// What a reading takes in memory, bytes, and about what it adds to its record beside the template's text.
+const READING_BYTES: usize = 128;
 
 /// Records in the order of their offsets, at least one.
 #[derive(Debug)]
@@ -22,11 +24,18 @@ pub(super) struct Piece {
     pub(super) batch: RecordBatch,
     /// Of those that have a template; none where no one has.
     pub(super) origin: Option<Origin>,
-    /// Bytes of its values and of the readings that they take, about: long names and texts are not known yet.
-    pub(super) weight: usize,
+    /// Bytes that it keeps in memory: an even share of those of its batch.
+    pub(super) held: usize,
+    /// Bytes that rebuilding its values takes beside these, about: long names and texts are not known yet.
+    pub(super) takes: usize,
 }
 
 impl Piece {
+    /// Bytes of all that it is rebuilt with.
+    pub(super) fn weight(&self) -> usize {
+        self.held + self.takes
+    }
+
     /// Whether it may be rebuilt together with `earlier`, as what comes after it.
     pub(super) fn continues(&self, earlier: &Self) -> bool {
         let same = self.origin.as_ref().is_some_and(|origin| earlier.origin.as_ref() == Some(origin));
@@ -51,24 +60,29 @@ impl Piece {
 /// [`ArchiveError::Original`] for a record with a template where no commit is.
 pub(super) fn cut(batch: RecordBatch, places: &Places) -> Result<Vec<Piece>, ArchiveError> {
     if templated(&batch).is_none() {
-        return Ok(vec![Piece { batch, origin: None, weight: 0 }]);
+        return Ok(vec![Piece { batch, origin: None, held: 0, takes: 0 }]);
     }
-    let rows = Rows::of(&batch);
+    let (rows, share) = (Rows::of(&batch), engine::size(&batch).div_ceil(batch.num_rows()));
+    let piece = |run: Range<usize>, origin, takes| {
+        let held = share * run.len();
+        Piece { batch: batch.slice(run.start, run.len()), origin, held, takes }
+    };
     let mut pieces = Vec::new();
-    let (mut from, mut weight, mut origin) = (0, 0, None::<Origin>);
+    let (mut from, mut takes, mut origin) = (0, 0, None::<Origin>);
     for row in 0..batch.num_rows() {
-        let adds = rows.weight(row);
+        let adds = rows.takes(row);
         let elsewhere = origin.as_ref().is_some_and(|origin| !rows.lies_in(row, origin));
-        if row > from && (elsewhere || weight + adds > WEIGHT_MAX) {
-            pieces.push(Piece { batch: batch.slice(from, row - from), origin: origin.take(), weight });
-            (from, weight) = (row, 0);
+        let weight = share * (row + 1 - from) + takes + adds;
+        if row > from && (elsewhere || weight > WEIGHT_MAX) {
+            pieces.push(piece(from..row, origin.take(), takes));
+            (from, takes) = (row, 0);
         }
         if origin.is_none() && rows.template.is_valid(row) {
             origin = Some(rows.origin(row, places)?);
         }
-        weight += adds;
+        takes += adds;
     }
-    pieces.push(Piece { batch: batch.slice(from, batch.num_rows() - from), origin, weight });
+    pieces.push(piece(from..batch.num_rows(), origin, takes));
     Ok(pieces)
 }
 
@@ -78,7 +92,6 @@ struct Rows<'a> {
     offset: &'a Int64Array,
     readings: &'a UInt32Array,
     template: &'a StringViewArray,
-    value: &'a BinaryViewArray,
 }
 
 impl<'a> Rows<'a> {
@@ -89,18 +102,15 @@ impl<'a> Rows<'a> {
             offset: batch["offset"].as_primitive::<Int64Type>(),
             readings: batch["readings"].as_primitive::<UInt32Type>(),
             template: batch["template"].as_string_view(),
-            value: batch["value"].as_binary_view(),
         }
     }
 
-    fn weight(&self, row: usize) -> usize {
-        let whole = if self.value.is_valid(row) { self.value.value(row).len() } else { 0 };
-        let rebuilt = if self.template.is_valid(row) {
-            self.readings.value(row) as usize * (ROW_BYTES + self.template.value(row).len())
-        } else {
-            0
-        };
-        ROW_BYTES + whole + rebuilt
+    /// Its readings, and the bytes that come of them.
+    fn takes(&self, row: usize) -> usize {
+        if self.template.is_null(row) {
+            return 0;
+        }
+        self.readings.value(row) as usize * (2 * READING_BYTES + self.template.value(row).len())
     }
 
     fn lies_in(&self, row: usize, origin: &Origin) -> bool {

@@ -34,23 +34,27 @@ pub(super) struct Rebuild {
     places: Arc<Places>,
     files: Arc<Files>,
     context: Arc<TaskContext>,
-    /// For the group at hand, until its last batch is handed on.
+    /// For the group at hand. It is never less than [`WEIGHT_MAX`]: what it gave back between two groups, a sort above
+    /// would take, which spills for its own needs alone.
     memory: MemoryReservation,
     ahead: VecDeque<Piece>,
     done: VecDeque<RecordBatch>,
 }
 
 impl Rebuild {
+    /// # Errors
+    /// Where the memory for a group is not there.
     pub(super) fn new(
         input: SendableRecordBatchStream,
         schema: SchemaRef,
         places: Arc<Places>,
         files: Arc<Files>,
         context: Arc<TaskContext>,
-    ) -> Self {
+    ) -> Result<Self> {
         let memory = MemoryConsumer::new("RestoreExec").register(context.memory_pool());
+        memory.try_grow(WEIGHT_MAX)?;
         let (ahead, done) = (VecDeque::new(), VecDeque::new());
-        Self { input: input.fuse(), schema, places, files, context, memory, ahead, done }
+        Ok(Self { input: input.fuse(), schema, places, files, context, memory, ahead, done })
     }
 
     /// The next records, whole.
@@ -59,7 +63,7 @@ impl Rebuild {
             if let Some(batch) = self.done.pop_front() {
                 return Ok(Some(batch));
             }
-            self.memory.free();
+            self.reserve(0)?;
             let Some(group) = self.group().await? else { return Ok(None) };
             self.done = self.rebuild(group).await?;
         }
@@ -73,12 +77,13 @@ impl Rebuild {
             while let Some(next) = self.ahead.pop_front() {
                 let joins = group
                     .last()
-                    .is_none_or(|last| next.continues(last) && weight + next.weight <= WEIGHT_MAX);
+                    .is_none_or(|last| next.continues(last) && weight + next.weight() <= WEIGHT_MAX);
                 if !joins {
                     self.ahead.push_front(next);
                     return Ok(Some(group));
                 }
-                weight += next.weight;
+                weight += next.weight();
+                self.reserve(weight)?;
                 group.push(next);
             }
             if group.last().is_some_and(|last| last.origin.is_none()) {
@@ -98,8 +103,7 @@ impl Rebuild {
             return whole.collect();
         };
         let offsets: Arc<[i64]> = group.iter().flat_map(Piece::templated).collect();
-        let weight = group.iter().map(|piece| piece.weight).sum();
-        let readings = self.readings(&origin, &offsets, weight).await?;
+        let readings = self.readings(&origin, &offsets, &group).await?;
         let task = SpawnedTask::spawn_blocking(move || rebuilt(&group, &readings, &schema)).await;
         let rebuilt = task.map_err(|error| DataFusionError::ExecutionJoin(Box::new(error)))?;
         rebuilt.map_err(|source| {
@@ -108,25 +112,32 @@ impl Rebuild {
         })
     }
 
-    /// The readings of these records. Their memory, and that of what is rebuilt from them, is reserved.
+    /// The readings of these records, those of `group` that have a template. What they take beyond what was thought
+    /// is reserved too, and as much again for the values that come of them.
     async fn readings(
         &mut self,
         origin: &Origin,
         offsets: &Arc<[i64]>,
-        weight: usize,
+        group: &[Piece],
     ) -> Result<Vec<RecordBatch>> {
-        self.memory.try_resize(weight)?;
+        let held: usize = group.iter().map(|piece| piece.held).sum();
+        let takes: usize = group.iter().map(|piece| piece.takes).sum();
         let (mut loaded, mut bytes) = (Vec::new(), 0);
         for file in files_of(origin, offsets) {
             let mut rows = readings::of_records(&self.files, file, offsets, Arc::clone(&self.context))?;
             while let Some(batch) = rows.next().await {
                 let batch = batch.map_err(|error| unreadable(error, offsets, &file.path))?;
                 bytes += batch.get_array_memory_size();
-                self.memory.try_resize(weight.max(bytes))?;
+                self.reserve(held + takes.max(2 * bytes))?;
                 loaded.push(batch);
             }
         }
         Ok(loaded)
+    }
+
+    /// So many bytes, of which the first are there already.
+    fn reserve(&self, bytes: usize) -> Result<()> {
+        self.memory.try_resize(bytes.max(WEIGHT_MAX))
     }
 }
 
