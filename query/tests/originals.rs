@@ -231,6 +231,25 @@ async fn a_statement_without_values_reads_no_readings() {
     }
 }
 
+/// The readings of old records are gone, so that to look for them would be an error.
+#[tokio::test]
+async fn the_last_records_are_found_without_the_first() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut lane = Lane::new(folder.path(), 0);
+    let mut whole = Vec::new();
+    for seq in 0..24 {
+        let first = lane.next_offset();
+        whole.push(commit(&mut lane, 0, 20, &STORED_RECORDS));
+        if seq < 12 {
+            let path = format!("readings/readings/0/{first}-{}-test-{seq}.parquet", first + 20);
+            std::fs::remove_file(folder.path().join(path)).unwrap();
+        }
+    }
+    let both = Both::new(folder.path(), "records", whole);
+    both.check("SELECT * FROM records ORDER BY \"offset\" DESC LIMIT 10").await;
+    both.ask("SELECT value FROM records ORDER BY \"offset\" LIMIT 10").await.unwrap_err();
+}
+
 async fn refused(both: &Both, names: &[&str]) {
     let error = both.ask("SELECT value FROM records").await.unwrap_err();
     assert!(matches!(error, QueryError::Archive(_)), "{error:?}");

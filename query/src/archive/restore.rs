@@ -25,7 +25,8 @@ use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{Result, Statistics};
 use datafusion::error::DataFusionError;
 use datafusion::execution::TaskContext;
-use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
+use datafusion::physical_expr::utils::collect_columns;
+use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr, PhysicalSortExpr};
 use datafusion::physical_plan::execution_plan::{Boundedness, CardinalityEffect, EmissionType};
 use datafusion::physical_plan::filter_pushdown::{
     ChildFilterDescription, FilterDescription, FilterPushdownPhase,
@@ -34,6 +35,7 @@ use datafusion::physical_plan::statistics::{ChildStats, StatisticsArgs};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, SendableRecordBatchStream,
+    SortOrderPushdownResult,
 };
 use futures::stream;
 use stillwell_schema::columns;
@@ -94,6 +96,11 @@ impl RestoreExec {
         ));
         Self { input, schema, places, files, properties }
     }
+
+    fn above(&self, input: Arc<dyn ExecutionPlan>) -> Arc<dyn ExecutionPlan> {
+        let (schema, places) = (Arc::clone(&self.schema), Arc::clone(&self.places));
+        Arc::new(Self::new(input, schema, places, Arc::clone(&self.files)))
+    }
 }
 
 impl DisplayAs for RestoreExec {
@@ -139,8 +146,7 @@ impl ExecutionPlan for RestoreExec {
         let [input] = <[_; 1]>::try_from(children).map_err(|children| {
             DataFusionError::Internal(format!("{} children, expected one", children.len()))
         })?;
-        let (schema, places) = (Arc::clone(&self.schema), Arc::clone(&self.places));
-        Ok(Arc::new(Self::new(input, schema, places, Arc::clone(&self.files))))
+        Ok(self.above(input))
     }
 
     fn gather_filters_for_pushdown(
@@ -154,6 +160,19 @@ impl ExecutionPlan for RestoreExec {
             columns.filter(|(_, field)| field.name() != VALUE).map(|(at, _)| at).collect();
         let scan = ChildFilterDescription::from_child_with_allowed_indices(&filters, as_stored, &self.input)?;
         Ok(FilterDescription::new().with_child(scan))
+    }
+
+    /// So that what is wanted first is read first, and a limit spares the rest. The columns below have the same places.
+    fn try_pushdown_sort(
+        &self,
+        order: &[PhysicalSortExpr],
+    ) -> Result<SortOrderPushdownResult<Arc<dyn ExecutionPlan>>> {
+        let by_value = |by: &PhysicalSortExpr| collect_columns(&by.expr).iter().any(|of| of.name() == VALUE);
+        if order.iter().any(by_value) {
+            return Ok(SortOrderPushdownResult::Unsupported);
+        }
+        let sorted = self.input.try_pushdown_sort(order)?;
+        Ok(sorted.into_inexact().map(|input| self.above(input)))
     }
 
     fn supports_limit_pushdown(&self) -> bool {
