@@ -161,7 +161,10 @@ impl Pipeline {
             Ok(_) => self.board.set("query/archive", State::Ok, ""),
             Err(
                 error
-                @ (ArchiveError::Entry { .. } | ArchiveError::Act { .. } | ArchiveError::Missing { .. }),
+                @ (ArchiveError::Entry { .. }
+                | ArchiveError::Act { .. }
+                | ArchiveError::Later { .. }
+                | ArchiveError::Missing { .. }),
             ) => {
                 self.board.set("query/archive", State::Failed, error.to_string());
             }

@@ -16,6 +16,7 @@ use stillwell_schema::ledger::{ActError, SignedAct, Standing, View};
 use stillwell_schema::manifest::EntryError;
 use stillwell_schema::original::RestoreError;
 use stillwell_schema::paths;
+use stillwell_schema::signed::SignedError;
 use stillwell_schema::{Head, SignedEntry, TopicPartition};
 use thiserror::Error;
 use tokio::sync::Mutex;
@@ -48,6 +49,14 @@ pub enum ArchiveError {
         path: String,
         /// What is wrong.
         source: Arc<ActError>,
+    },
+    /// It is whole, but this version does not know how to read it.
+    #[error("{path} was written by a later version: {reason}")]
+    Later {
+        /// The object or file.
+        path: String,
+        /// What is not known, and that stillwell is to be upgraded.
+        reason: String,
     },
     /// Later entries or acts exist, this one does not.
     #[error("{path} is missing, but later objects of its chain exist; restore this object from a backup")]
@@ -201,8 +210,7 @@ impl Catalogue {
                 Ok((view, act))
             });
             let applied = applied.await.map_err(|error| ArchiveError::Cut(error.to_string()))?;
-            let (view, act) =
-                applied.map_err(|source: ActError| ArchiveError::Act { path, source: Arc::new(source) })?;
+            let (view, act) = applied.map_err(|source: ActError| act_error(path, source))?;
             let span = act.act.deed.cover().map(|cover| &cover.span);
             // What begins beyond the entries read so far is met on the way.
             if let Some(span) = span.filter(|span| span.first_seq < lane.head.seq)
@@ -235,7 +243,7 @@ impl Catalogue {
             };
             let last = tokio::task::spawn_blocking(move || SignedEntry::parse(bytes)).await;
             let last = last.map_err(|error| ArchiveError::Cut(error.to_string()))?;
-            let last = last.map_err(|source| ArchiveError::Entry { path, source: Arc::new(source) })?;
+            let last = last.map_err(|source| entry_error(path, source))?;
             let follows =
                 span.first_seq < lane.head.seq || lane.head.next.is_none_or(|next| next == span.range.first);
             if !span.fits(&last) || !follows {
@@ -280,6 +288,25 @@ impl Catalogue {
 
 fn store_error(path: &str, source: object_store::Error) -> ArchiveError {
     ArchiveError::Store { path: path.to_owned(), source: Arc::new(source) }
+}
+
+fn entry_error(path: String, source: EntryError) -> ArchiveError {
+    match source {
+        EntryError::Schema { .. } => ArchiveError::Later { path, reason: source.to_string() },
+        EntryError::Signed(later @ SignedError::Format(_)) => {
+            ArchiveError::Later { path, reason: later.to_string() }
+        }
+        source => ArchiveError::Entry { path, source: Arc::new(source) },
+    }
+}
+
+fn act_error(path: String, source: ActError) -> ArchiveError {
+    match source {
+        ActError::Signed(later @ SignedError::Format(_)) => {
+            ArchiveError::Later { path, reason: later.to_string() }
+        }
+        source => ArchiveError::Act { path, source: Arc::new(source) },
+    }
 }
 
 /// Entries that are right, up to the first that is not.
@@ -336,8 +363,7 @@ fn check_all(
         let signed = match signed {
             Ok(signed) => signed,
             Err(source) => {
-                let broken = Some(ArchiveError::Entry { path, source: Arc::new(source) });
-                return Checked { head, commits, broken };
+                return Checked { head, commits, broken: Some(entry_error(path, source)) };
             }
         };
         head = signed.head();
