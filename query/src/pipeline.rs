@@ -160,8 +160,7 @@ impl Pipeline {
         match &snapshot {
             Ok(_) => self.board.set("query/archive", State::Ok, ""),
             Err(
-                error
-                @ (ArchiveError::Entry { .. }
+                error @ (ArchiveError::Entry { .. }
                 | ArchiveError::Act { .. }
                 | ArchiveError::Later { .. }
                 | ArchiveError::Missing { .. }),

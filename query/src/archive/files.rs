@@ -8,9 +8,7 @@ use datafusion::catalog::Session;
 use datafusion::common::Result;
 use datafusion::common::config::TableParquetOptions;
 use datafusion::datasource::physical_plan::ParquetSource;
-use datafusion::datasource::physical_plan::parquet::{
-    CachedParquetFileReaderFactory, ParquetFileReaderFactory,
-};
+use datafusion::datasource::physical_plan::parquet::ParquetFileReaderFactory;
 use datafusion::execution::object_store::ObjectStoreUrl;
 
 use super::STORE_URL;
@@ -31,8 +29,7 @@ impl Files {
         };
         let store = state.runtime_env().object_store(ObjectStoreUrl::parse(STORE_URL)?)?;
         let cache = state.runtime_env().cache_manager.get_file_metadata_cache();
-        let footers = Arc::new(Footers(CachedParquetFileReaderFactory::new(store, cache)));
-        Ok(Self { options, footers })
+        Ok(Self { options, footers: Arc::new(Footers::new(store, cache)) })
     }
 
     /// Reads files as rows of `schema`.

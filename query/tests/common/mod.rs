@@ -17,6 +17,7 @@ use datafusion::datasource::MemTable;
 use datafusion::prelude::SessionContext;
 use ed25519_dalek::SigningKey;
 use parquet::arrow::ArrowWriter;
+use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
 use stillwell_query::archive::{Catalogue, Pin};
 use stillwell_query::engine::{Engine, Request};
@@ -26,6 +27,7 @@ use stillwell_schema::health::Board;
 use stillwell_schema::ledger::{Cover, Deed, LedgerHead, Merge, ReadingsFile, RecordsFile, Span};
 use stillwell_schema::manifest::{Entry, FORMAT, FileRef, GENESIS};
 use stillwell_schema::paths::{self, FileKind};
+use stillwell_schema::signed::Signed;
 use stillwell_schema::{Offset, OffsetRange, SignedEntry, SystemClock, TopicPartition, columns};
 use tokio_util::sync::CancellationToken;
 
@@ -81,6 +83,8 @@ pub struct Lane<'a> {
     entries: Vec<SignedEntry>,
     batches: Vec<RecordBatch>,
     ledger: LedgerHead,
+    /// The schema that entries and files name from now on; without one, files name none.
+    pub schema: Option<&'static str>,
 }
 
 impl<'a> Lane<'a> {
@@ -89,7 +93,7 @@ impl<'a> Lane<'a> {
         let key = SigningKey::from_bytes(&[7; 32]);
         let (previous, ledger) = (GENESIS.to_owned(), LedgerHead::genesis());
         let (entries, batches) = (Vec::new(), Vec::new());
-        Self { folder, lane, key, seq: 0, next: 100, previous, entries, batches, ledger }
+        Self { folder, lane, key, seq: 0, next: 100, previous, entries, batches, ledger, schema: None }
     }
 
     /// The offset that the next commit begins at.
@@ -127,16 +131,17 @@ impl<'a> Lane<'a> {
             time_max_us: times().max(),
             // Every third entry lists none, as one with too many would.
             machines: (self.seq % 3 != 2).then(|| machines(readings)),
-            schema: columns::SCHEMA_ID.to_owned(),
+            schema: self.schema.unwrap_or(columns::SCHEMA_ID).to_owned(),
             writer: "test".to_owned(),
             written_us: 1_000 + i64::try_from(self.seq).unwrap(),
             key: String::new(),
         };
-        let signed = entry.sign(&self.key).unwrap();
+        let signed = Signed::sign(entry, &self.key).unwrap();
         put(self.folder, &paths::entry(&self.lane, self.seq), &signed.bytes);
         self.previous.clone_from(&signed.sha256);
         self.seq += 1;
-        self.entries.push(signed);
+        // One of a later version is none that this one can cover.
+        self.entries.extend(SignedEntry::parse(signed.bytes).ok());
         self.batches.push(readings.clone());
     }
 
@@ -188,7 +193,7 @@ impl<'a> Lane<'a> {
 
     fn file(&self, kind: FileKind, range: OffsetRange, unique: &str, batch: &RecordBatch) -> FileRef {
         let path = paths::data_file(&self.lane, kind, range, unique);
-        let bytes = parquet(batch);
+        let bytes = parquet(batch, self.schema);
         put(self.folder, &path, &bytes);
         let (rows, sha256) = (batch.num_rows() as u64, GENESIS.to_owned());
         FileRef { path, bytes: bytes.len() as u64, rows, sha256 }
@@ -207,13 +212,16 @@ fn machines(readings: &RecordBatch) -> Vec<String> {
     names.map(str::to_owned).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
-fn parquet(batch: &RecordBatch) -> Vec<u8> {
+fn parquet(batch: &RecordBatch, schema: Option<&str>) -> Vec<u8> {
     // Small groups and pages, so that pruning inside a file has something to do.
     let properties = WriterProperties::builder()
         .set_max_row_group_row_count(Some(16))
         .set_data_page_row_count_limit(4)
         .set_write_batch_size(4)
         .set_bloom_filter_enabled(true)
+        .set_key_value_metadata(
+            schema.map(|id| vec![KeyValue::new("stillwell.schema".to_owned(), id.to_owned())]),
+        )
         .build();
     let mut bytes = Vec::new();
     let mut writer = ArrowWriter::try_new(&mut bytes, batch.schema(), Some(properties)).unwrap();
