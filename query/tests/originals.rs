@@ -282,3 +282,30 @@ async fn a_reading_that_is_gone_is_named() {
     let both = Both::new(folder.path(), "records", vec![records(0, &sent, &RECORDS)]);
     refused(&both, &["reading 0 of the record at offset 105", "100-120-test-0.parquet"]).await;
 }
+
+#[tokio::test]
+async fn records_whose_readings_no_file_may_hold_name_the_manifest() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut lane = Lane::new(folder.path(), 0);
+    let sent = sent(lane.next_offset(), 20);
+    let whole = commit_sent(&mut lane, 0, &sent, &STORED_RECORDS);
+    lane.cover(0..1, &[], &[records(0, &sent, &STORED_RECORDS)]);
+    let both = Both::new(folder.path(), "records", vec![whole]);
+    refused(&both, &["reading 0 of the record at offset 100", "readings/manifest/0"]).await;
+}
+
+/// A link to itself is a file that is there and cannot be opened.
+#[cfg(unix)]
+#[tokio::test]
+async fn a_store_that_does_not_answer_is_no_damage() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut lane = Lane::new(folder.path(), 0);
+    let both = Both::new(folder.path(), "records", vec![commit(&mut lane, 0, 20, &STORED_RECORDS)]);
+    let path = folder.path().join("readings/readings/0/100-120-test-0.parquet");
+    std::fs::remove_file(&path).unwrap();
+    std::os::unix::fs::symlink(&path, &path).unwrap();
+    let error = both.ask("SELECT value FROM records").await.unwrap_err();
+    assert!(matches!(error, QueryError::Archive(_)), "{error:?}");
+    let text = error.to_string();
+    assert!(text.contains("100-120-test-0.parquet") && !text.contains("stillwell verify"), "{text}");
+}

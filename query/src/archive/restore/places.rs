@@ -3,7 +3,7 @@
 use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 
-use stillwell_schema::{Offset, OffsetRange};
+use stillwell_schema::{Offset, OffsetRange, TopicPartition, paths};
 
 use crate::archive::commits::{File, LaneCommits, Snapshot};
 
@@ -35,9 +35,17 @@ impl Origin {
         commits.filter(move |commit| meets(&commit.range)).filter_map(|commit| commit.readings.as_ref())
     }
 
+    /// The folder of the entries that name its files.
+    pub(super) fn manifest(&self) -> String {
+        self.id().map(paths::manifest_folder).unwrap_or_default()
+    }
+
     fn is_of(&self, topic: &str, partition: i32) -> bool {
-        let lane = self.lane.commits().first().map(|commit| &commit.lane);
-        lane.is_some_and(|lane| lane.partition == partition && *lane.topic == *topic)
+        self.id().is_some_and(|lane| lane.partition == partition && *lane.topic == *topic)
+    }
+
+    fn id(&self) -> Option<&TopicPartition> {
+        self.lane.commits().first().map(|commit| &commit.lane)
     }
 }
 

@@ -2,6 +2,7 @@
 //! readings, and are rebuilt together on a blocking thread.
 
 use std::collections::VecDeque;
+use std::error::Error;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, RecordBatch};
@@ -25,6 +26,7 @@ use super::readings;
 use crate::archive::ArchiveError;
 use crate::archive::commits::File;
 use crate::archive::files::Files;
+use crate::archive::place::is_absent;
 
 /// One stream of records on its way. Dropping it ends what it does. It goes from thread to thread and is never shared,
 /// so that all its steps borrow it mutably.
@@ -108,7 +110,8 @@ impl Rebuild {
         let rebuilt = task.map_err(|error| DataFusionError::ExecutionJoin(Box::new(error)))?;
         rebuilt.map_err(|source| {
             let paths: Vec<&str> = files_of(&origin, &offsets).map(|file| &*file.path).collect();
-            external(ArchiveError::Original { path: paths.join(", "), source: Arc::new(source) })
+            let path = if paths.is_empty() { origin.manifest() } else { paths.join(", ") };
+            external(ArchiveError::Original { path, source: Arc::new(source) })
         })
     }
 
@@ -188,9 +191,8 @@ fn external(error: ArchiveError) -> DataFusionError {
     DataFusionError::External(Box::new(error))
 }
 
-/// A want of memory is no damage.
 fn unreadable(error: DataFusionError, offsets: &[i64], path: &str) -> DataFusionError {
-    if matches!(error.find_root(), DataFusionError::ResourcesExhausted(_)) {
+    if !is_damage(&error) {
         return error;
     }
     external(ArchiveError::Readings {
@@ -198,4 +200,14 @@ fn unreadable(error: DataFusionError, offsets: &[i64], path: &str) -> DataFusion
         path: path.to_owned(),
         reason: error.find_root().strip_backtrace(),
     })
+}
+
+/// No damage is a want of memory, a store that does not answer, or a file of a later version.
+fn is_damage(error: &DataFusionError) -> bool {
+    let mut causes = std::iter::successors(Some(error as &(dyn Error + 'static)), |&error| error.source());
+    let other = causes.any(|error| {
+        let store = error.downcast_ref::<object_store::Error>();
+        error.is::<ArchiveError>() || store.is_some_and(|error| !is_absent(error))
+    });
+    !other && !matches!(error.find_root(), DataFusionError::ResourcesExhausted(_))
 }
