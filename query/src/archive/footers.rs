@@ -90,7 +90,7 @@ impl AsyncFileReader for Reader {
             .with_metadata_size_hint(self.footer_bytes)
             .with_page_index_policy(Some(PageIndexPolicy::Optional));
         async move {
-            if let Some(footer) = find(kept, object) {
+            if let Some(footer) = find(&**kept, object) {
                 return Ok(footer);
             }
             let footer = read.fetch_metadata().await.map_err(|error| unreadable(error, &object.location))?;

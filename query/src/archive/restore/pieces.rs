@@ -131,7 +131,7 @@ impl<'a> Rows<'a> {
 mod tests {
     use std::sync::Arc;
 
-    use arrow::array::ArrayRef;
+    use arrow::array::{ArrayRef, BinaryViewArray};
     use stillwell_schema::{Offset, OffsetRange};
 
     use super::*;
