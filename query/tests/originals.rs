@@ -212,8 +212,8 @@ async fn a_sort_of_more_values_than_fit_spills() {
     let sent: Vec<Sent> =
         (first..first + 3_000).map(|offset| Sent::long(offset, offset < first + 2_300)).collect();
     let whole = commit_sent(&mut lane, 0, &sent, &STORED_RECORDS);
-    // A sort keeps 10 MiB for its merges, a stream of records 8 MiB.
-    let limits = Limits { memory_bytes: 28 << 20, ..Limits::default() };
+    // A sort keeps 10 MiB for its merges, a stream of records 16 MiB.
+    let limits = Limits { memory_bytes: 36 << 20, ..Limits::default() };
     let both = Both::within(limits, folder.path(), "records", vec![whole]);
     both.check("SELECT \"offset\" FROM records ORDER BY value DESC").await;
 }

@@ -28,6 +28,10 @@ use crate::archive::commits::File;
 use crate::archive::files::Files;
 use crate::archive::place::is_absent;
 
+/// What a stream reserves for all of its life: a group, and as much again for readings that are larger than they were
+/// thought to be.
+const KEPT_BYTES: usize = 2 * WEIGHT_MAX;
+
 /// One stream of records on its way. Dropping it ends what it does. It goes from thread to thread and is never shared,
 /// so that all its steps borrow it mutably.
 pub(super) struct Rebuild {
@@ -36,7 +40,7 @@ pub(super) struct Rebuild {
     places: Arc<Places>,
     files: Arc<Files>,
     context: Arc<TaskContext>,
-    /// For the group at hand. It is never less than [`WEIGHT_MAX`]: what it gave back between two groups, a sort above
+    /// For the group at hand. It is never less than [`KEPT_BYTES`]: what it gave back between two groups, a sort above
     /// would take, which spills for its own needs alone.
     memory: MemoryReservation,
     ahead: VecDeque<Piece>,
@@ -54,7 +58,7 @@ impl Rebuild {
         context: Arc<TaskContext>,
     ) -> Result<Self> {
         let memory = MemoryConsumer::new("RestoreExec").register(context.memory_pool());
-        memory.try_grow(WEIGHT_MAX)?;
+        memory.try_grow(KEPT_BYTES)?;
         let (ahead, done) = (VecDeque::new(), VecDeque::new());
         Ok(Self { input: input.fuse(), schema, places, files, context, memory, ahead, done })
     }
@@ -140,7 +144,7 @@ impl Rebuild {
 
     /// So many bytes, of which the first are there already.
     fn reserve(&self, bytes: usize) -> Result<()> {
-        self.memory.try_resize(bytes.max(WEIGHT_MAX))
+        self.memory.try_resize(bytes.max(KEPT_BYTES))
     }
 }
 
