@@ -216,7 +216,7 @@ pub(super) fn pack(report: &check::Report) -> String {
     let _ = writeln!(out, "{}", totals.join(", "));
     let _ = writeln!(out, "signatures held against key {}…", &report.key[..16]);
     let verdict = match (report.sound, report.readings_open) {
-        (false, _) => format!("the pack DOES NOT HOLD: {} problems", grouped(report.problems_total)),
+        (false, _) => format!("the pack DOES NOT HOLD; problems: {}", grouped(report.problems_total)),
         (true, 0) if report.is_open() => {
             "the pack holds: each reading is what a signed record says; but not all of it was checked"
                 .to_owned()

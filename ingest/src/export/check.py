@@ -297,4 +297,7 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except OSError as error:
+        sys.exit(f"cannot read {error.filename}: {error.strerror}; name the folder of a pack")
