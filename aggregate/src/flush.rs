@@ -7,6 +7,8 @@
 //! Rows of all lanes are written together, so a store that is away holds all of them up. Alerts hold up
 //! nobody but their lane, and of that only what follows them: its scorers' states and its position.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -16,10 +18,10 @@ use stillwell_schema::{Clock, TopicPartition};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::alerts::Alert;
-use crate::client::Store;
 use crate::error::AggregateError;
 use crate::native::Block;
 use crate::snapshot::Part;
+use crate::store::Store;
 
 mod outbox;
 
@@ -33,19 +35,10 @@ const RETRY_MAX: Duration = Duration::from_secs(5);
 /// Snapshots that may wait: one for each lane of a large process.
 pub(crate) const SNAPSHOTS_MAX: usize = 256;
 
-/// Tables in the order in which they are written: what others are found by comes later.
-const ORDER: &[&str] = &[
-    "windows_10s",
-    "windows_1m",
-    "windows_1h",
-    "windows_1d",
-    "latest_rows",
-    "commissioning",
-    "models",
-    "anomaly_rows",
-];
+/// Tables that are written after the windows, in their order: what others are found by comes later.
+const ORDER: &[&str] = &["latest_rows", "commissioning", "models", "anomaly_rows", STATES];
 /// Written when the alerts are out: a scorer does not score a record again that its state is past.
-const LAST: &[&str] = &["scorer_states"];
+const STATES: &str = "scorer_states";
 
 /// What a lane has changed up to an offset.
 #[derive(Debug)]
@@ -54,6 +47,8 @@ pub struct Snapshot {
     pub lane: TopicPartition,
     /// The next offset of the lane: everything below is in `parts` or was written before.
     pub position: i64,
+    /// The tables of windows that are complete up to there.
+    pub tables: Vec<Arc<str>>,
     /// The next offset that was received.
     pub received: i64,
     /// The log's end as last seen.
@@ -85,14 +80,14 @@ struct Batch {
 }
 
 /// The one writer of a process.
-pub(crate) struct Flusher {
-    pub(crate) store: Store,
+pub(crate) struct Flusher<S> {
+    pub(crate) store: S,
     pub(crate) outbox: Outbox,
     pub(crate) board: Board,
-    pub(crate) clock: std::sync::Arc<dyn Clock>,
+    pub(crate) clock: Arc<dyn Clock>,
 }
 
-impl Flusher {
+impl<S: Store> Flusher<S> {
     /// Writes until the last lane is gone.
     pub(crate) async fn run(mut self, mut snapshots: mpsc::Receiver<Snapshot>) {
         while let Some(batch) = self.gather(&mut snapshots).await {
@@ -128,7 +123,7 @@ impl Flusher {
             if snapshot.alerts.is_empty() {
                 sent.push(snapshot);
             } else {
-                snapshot.parts.retain(|part| LAST.contains(&part.table));
+                snapshot.parts.retain(|part| part.table == STATES);
                 self.outbox.send(snapshot);
             }
         }
@@ -167,27 +162,43 @@ impl Flusher {
     async fn try_store(&self, step: Step, batch: &[Snapshot]) -> Result<(), AggregateError> {
         match step {
             _ if batch.is_empty() => Ok(()),
-            Step::Rows => self.insert(ORDER, batch).await,
+            Step::Rows => self.insert(|table| table != STATES, batch).await,
             Step::Position => {
-                self.insert(LAST, batch).await?;
-                self.store.insert("positions", [positions(batch, self.clock.now_us())]).await
+                self.insert(|table| table == STATES, batch).await?;
+                let now_us = self.clock.now_us();
+                // What a lane has counted goes before where it goes on: what is folded again is not counted again.
+                self.store.insert("positions", vec![positions(batch, now_us)]).await?;
+                self.store.insert("lane_positions", vec![lane_positions(batch, now_us)]).await
             }
         }
     }
 
-    async fn insert(&self, tables: &[&'static str], batch: &[Snapshot]) -> Result<(), AggregateError> {
-        for table in tables {
-            let parts = batch.iter().flat_map(|snapshot| &snapshot.parts).filter(|part| part.table == *table);
+    /// Writes the parts of these tables, one after the other.
+    async fn insert(&self, is_meant: fn(&str) -> bool, batch: &[Snapshot]) -> Result<(), AggregateError> {
+        let parts = || batch.iter().flat_map(|snapshot| &snapshot.parts).filter(|part| is_meant(&part.table));
+        let rank = |table: &str| ORDER.iter().position(|other| *other == table).map_or(0, |at| at + 1);
+        let tables: BTreeSet<(usize, &str)> = parts().map(|part| (rank(&part.table), &*part.table)).collect();
+        for (_, table) in tables {
+            let parts = parts().filter(|part| part.table == table);
             let (rows, blocks): (Vec<usize>, Vec<Bytes>) =
                 parts.map(|part| (part.rows, part.bytes.clone())).unzip();
-            let rows: usize = rows.into_iter().sum();
-            if rows > 0 {
-                self.store.insert(table, blocks).await?;
-                counter!("stillwell_flush_rows_total", "table" => *table).increment(rows as u64);
-            }
+            self.store.insert(table, blocks).await?;
+            counter!("stillwell_flush_rows_total", "table" => table.to_owned())
+                .increment(rows.into_iter().sum::<usize>() as u64);
         }
         Ok(())
     }
+}
+
+fn lane_positions(batch: &[Snapshot], now_us: i64) -> Bytes {
+    let rows = || batch.iter().flat_map(|s| s.tables.iter().map(move |table| (s, table)));
+    let mut block = Block::new(5, rows().count());
+    block.strings("topic", rows().map(|(s, _)| &*s.lane.topic));
+    block.i32s("partition", rows().map(|(s, _)| s.lane.partition));
+    block.strings("table_name", rows().map(|(_, table)| &**table));
+    block.i64s("position", rows().map(|(s, _)| s.position));
+    block.times("updated", rows().map(|_| now_us));
+    block.finish()
 }
 
 fn positions(batch: &[Snapshot], now_us: i64) -> Bytes {

@@ -11,13 +11,18 @@
 //! nothing leaves memory between `sent` and `landed`, nor while it holds changes that were not sent; and what
 //! is brought is never older than what was folded.
 //!
+//! Windows are written at two levels: those of 10 s, which are watched live, at every flush; those of all widths
+//! now and then, where they are many. A lane goes on from where all of them are complete, and those that are
+//! ahead know it by their version.
+//!
 //! A series knows which windows were never in use: those past every time that it has seen. That is what lets
 //! a new window start without asking. Times are of two kinds: an *early* reading, whose time is more than a
 //! day past its record's Kafka timestamp, comes from a clock that is wrong. It is folded into its own windows
 //! as any other; but what counts as late, as current and as the last reading is judged by the others.
 
-use std::ops::Add;
+use std::collections::HashMap;
 
+use rustc_hash::FxBuildHasher;
 use stillwell_schema::quality;
 use stillwell_source::chunk::{RecordChunk, RecordRef};
 use stillwell_source::columns::ReadingColumns;
@@ -26,20 +31,22 @@ use stillwell_source::series::{NameCode, SeriesTable};
 use crate::window::{Fold, WIDTHS_US, Window, start_of};
 
 mod groups;
+mod level;
+mod open;
+mod parallel;
 mod series;
 
 pub use groups::Groups;
-pub use series::{Early, Latest, SeriesState};
-
-/// Series are shared out to threads in runs of at least so many.
-const SERIES_PER_TASK_MIN: usize = 128;
+pub use level::{Level, Widths};
+use parallel::Tally;
+pub use series::{Early, Latest, SeriesState, Stored};
 
 /// A reading whose time is further past its record's Kafka timestamp is early. A day leaves room for clocks
 /// that tell local time.
 const EARLY_US: i64 = 86_400_000_000;
 
-/// Memory of a series' last reading on its way to the store.
-const LATEST_BYTES: usize = 256;
+/// Memory of a series' last reading and of its newest windows on their way to the store.
+const CHANGED_BYTES: usize = 256 + 4 * size_of::<Window>();
 
 /// A stored window that a chunk touches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -55,24 +62,40 @@ pub struct Missing {
 /// The state of a lane.
 #[derive(Debug, Default)]
 pub struct LaneFold {
+    widths: Widths,
     series: Vec<SeriesState>,
     /// Series number by code of the lane's table: codes that differ in kind or unit alone share one.
     numbers: Vec<u32>,
-    by_name: std::collections::HashMap<(NameCode, NameCode), u32, rustc_hash::FxBuildHasher>,
-    /// Series that changed since they were last sent.
-    dirty: Vec<u32>,
-    /// Memory of what changed in them.
+    by_name: HashMap<(NameCode, NameCode), u32, FxBuildHasher>,
+    /// Rows of a chunk by series, while it is grouped.
+    counts: Vec<u32>,
+    /// Series that changed since they were last sent, by level.
+    dirty: [Vec<u32>; Level::COUNT],
+    /// Memory of what changed in them since they were last sent at any level.
     dirty_bytes: usize,
     /// Series of the snapshot that is on its way.
     flying: Vec<u32>,
+    /// Readings below this offset are in the two counts that follow.
+    pub counted_from: i64,
     /// Readings folded in, in the lane's whole life.
     pub readings: u64,
-    /// Those that came when their 10 s window had ended. A reading that is replayed into a window that holds
-    /// it already is not counted again.
+    /// Those that came when their 10 s window had ended.
     pub late: u64,
 }
 
 impl LaneFold {
+    /// One that keeps windows of these widths.
+    #[must_use]
+    pub fn new(widths: Widths) -> Self {
+        Self { widths, ..Self::default() }
+    }
+
+    /// The widths of its windows.
+    #[must_use]
+    pub fn widths(&self) -> Widths {
+        self.widths
+    }
+
     /// The series of this name, known or new.
     pub fn series_of(&mut self, machine: NameCode, sensor: NameCode) -> u32 {
         let next = u32::try_from(self.series.len()).unwrap_or(u32::MAX);
@@ -119,7 +142,7 @@ impl LaneFold {
             let number = self.series_of(series.machine, series.sensor);
             self.numbers.push(number);
         }
-        let groups = Groups::new(columns, &self.numbers, self.series.len());
+        let groups = Groups::new(columns, &self.numbers, self.series.len(), &mut self.counts);
         let mut missing = Vec::new();
         for (number, rows) in groups.iter() {
             let state = &self.series[number as usize];
@@ -129,11 +152,9 @@ impl LaneFold {
             }
             for &row in rows {
                 missing.extend(
-                    state.missing(columns.time_us[row as usize]).map(|(width, start_us)| Missing {
-                        width,
-                        series: number,
-                        start_us,
-                    }),
+                    state
+                        .missing(columns.time_us[row as usize], self.widths)
+                        .map(|(width, start_us)| Missing { width, series: number, start_us }),
                 );
             }
         }
@@ -147,29 +168,29 @@ impl LaneFold {
         self.series[series as usize].insert(width, window);
     }
 
-    /// Folds a gathered chunk in.
+    /// Folds a gathered chunk in; `origins` are those of its records.
     pub fn apply(
         &mut self,
-        chunk: &RecordChunk,
+        origins: &[Origin],
         columns: &ReadingColumns,
         groups: &Groups,
         table: &SeriesTable,
     ) {
-        let origins: Vec<Origin> = chunk.records().map(|record| Origin::of(&record)).collect();
-        let readings = Readings { columns, origins: &origins, table };
-        let tally = apply(&mut self.series, 0, groups, 0..groups.len(), &readings);
+        let (widths, counted_from) = (self.widths, self.counted_from);
+        let readings = Readings { columns, origins, table, widths, counted_from };
+        let tally = parallel::apply(&mut self.series, groups, &readings);
         for (number, _) in groups.iter() {
             self.mark(number);
         }
         self.dirty_bytes += tally.bytes;
         self.late += tally.late;
-        self.readings += columns.len() as u64;
+        self.readings += readings.counted();
     }
 
     /// Folds a score into the windows of a series that hold `time_us`; `offset` is that of the record which
     /// completed the scored row.
     pub fn score(&mut self, series: u32, time_us: i64, offset: i64, score: f32) {
-        if let Some(bytes) = self.series[series as usize].score(time_us, offset, score) {
+        if let Some(bytes) = self.series[series as usize].score(time_us, offset, score, self.widths) {
             self.dirty_bytes += bytes;
             self.mark(series);
         }
@@ -184,34 +205,52 @@ impl LaneFold {
 
     /// Stored windows of a series that hold `time_us` and are not in memory.
     pub fn missing(&self, series: u32, time_us: i64) -> impl Iterator<Item = Missing> + use<> {
-        let missing: Vec<(usize, i64)> = self.series[series as usize].missing(time_us).collect();
+        let missing: Vec<(usize, i64)> = self.series[series as usize].missing(time_us, self.widths).collect();
         missing.into_iter().map(move |(width, start_us)| Missing { width, series, start_us })
     }
 
     fn mark(&mut self, number: u32) {
         let state = &mut self.series[number as usize];
-        if !std::mem::replace(&mut state.is_listed, true) {
-            self.dirty.push(number);
-            self.dirty_bytes += LATEST_BYTES;
+        state.is_used = true;
+        for level in Level::EACH {
+            if !std::mem::replace(&mut state.is_listed[level as usize], true) {
+                self.dirty[level as usize].push(number);
+                self.dirty_bytes += CHANGED_BYTES / Level::COUNT;
+            }
         }
     }
 
-    /// The series that changed, which are then no longer listed; the caller encodes them, and hands them back
-    /// to [`LaneFold::sent`] before anything else is folded.
-    pub fn take_dirty(&mut self) -> Vec<u32> {
-        let dirty = std::mem::take(&mut self.dirty);
-        self.dirty_bytes = 0;
+    /// The series that changed since they were last sent at this level, sorted, and with all that they hold in
+    /// their windows; they are then no longer listed. The caller encodes them, and hands them back to
+    /// [`LaneFold::sent`] before anything else is folded.
+    pub fn take_dirty(&mut self, level: Level) -> Vec<u32> {
+        let mut dirty = std::mem::take(&mut self.dirty[level as usize]);
+        dirty.sort_unstable();
+        parallel::settle(&mut self.series, &dirty, self.widths);
         for &number in &dirty {
-            self.series[number as usize].is_listed = false;
+            self.series[number as usize].is_listed[level as usize] = false;
         }
+        if level == Level::All {
+            // What is new at all is new at the finer level, too.
+            for number in std::mem::take(&mut self.dirty[Level::Fine as usize]) {
+                self.series[number as usize].is_listed[Level::Fine as usize] = false;
+            }
+        }
+        self.dirty_bytes = 0;
         dirty
     }
 
+    /// Series that changed since they were last sent at this level.
+    #[must_use]
+    pub fn changed(&self, level: Level) -> usize {
+        self.dirty[level as usize].len()
+    }
+
     /// What these series hold is on its way to the store, complete up to `version`.
-    pub fn sent(&mut self, series: Vec<u32>, version: i64) {
+    pub fn sent(&mut self, series: Vec<u32>, level: Level, version: i64) {
         debug_assert!(self.flying.is_empty(), "one snapshot at a time");
         for &number in &series {
-            self.series[number as usize].sent(version);
+            self.series[number as usize].sent(level, version);
         }
         self.flying = series;
     }
@@ -222,30 +261,63 @@ impl LaneFold {
             self.series[number as usize].evict();
         }
     }
+
+    /// Lets the windows go of series that did not change since this was last called; how many did. Nothing may be
+    /// on its way to the store.
+    pub fn evict_unused(&mut self) -> usize {
+        debug_assert!(self.flying.is_empty(), "what is on its way is not stored");
+        self.series.iter_mut().map(|state| usize::from(state.evict_unused())).sum()
+    }
+
+    /// Bytes of memory held; looks at each series.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        self.series.iter().map(SeriesState::memory_bytes).sum::<usize>()
+            + (self.series.capacity() - self.series.len()) * size_of::<SeriesState>()
+            + (self.numbers.capacity() + self.counts.capacity()) * 4
+            + self.by_name.capacity() * (size_of::<((NameCode, NameCode), u32)>() + 1)
+    }
 }
 
 /// What a record says of its readings.
-#[derive(Clone, Copy)]
-pub(crate) struct Origin {
-    pub(crate) offset: i64,
+#[derive(Clone, Copy, Debug)]
+pub struct Origin {
+    /// Its offset.
+    pub offset: i64,
+    /// Its Kafka timestamp, ms; not positive where it is not known.
+    pub timestamp_ms: i64,
     /// Readings of a later time are early.
     early_after_us: i64,
 }
 
 impl Origin {
-    pub(crate) fn of(record: &RecordRef<'_>) -> Self {
+    /// Of a record's offset and Kafka timestamp, ms.
+    #[must_use]
+    pub fn new(offset: i64, timestamp_ms: i64) -> Self {
         // A broker that does not know says -1, a client that does not know 0: then nothing is early.
-        let is_known = record.timestamp_ms > 0;
-        let early_after_us = if is_known {
-            record.timestamp_ms.saturating_mul(1000).saturating_add(EARLY_US)
+        let early_after_us = if timestamp_ms > 0 {
+            timestamp_ms.saturating_mul(1000).saturating_add(EARLY_US)
         } else {
             i64::MAX
         };
-        Self { offset: record.offset.0, early_after_us }
+        Self { offset, timestamp_ms, early_after_us }
+    }
+
+    /// Of a record.
+    #[must_use]
+    pub fn of(record: &RecordRef<'_>) -> Self {
+        Self::new(record.offset.0, record.timestamp_ms)
+    }
+
+    /// Of each record of a chunk.
+    #[must_use]
+    pub fn all(chunk: &RecordChunk) -> Vec<Self> {
+        chunk.records().map(|record| Self::of(&record)).collect()
     }
 
     /// Whether a reading of this time is early.
-    pub(crate) fn is_early(self, time_us: i64) -> bool {
+    #[must_use]
+    pub fn is_early(self, time_us: i64) -> bool {
         time_us > self.early_after_us
     }
 }
@@ -256,91 +328,67 @@ pub(crate) struct Readings<'a> {
     /// By record of the chunk.
     pub(crate) origins: &'a [Origin],
     pub(crate) table: &'a SeriesTable,
+    /// Widths of the windows that are kept.
+    pub(crate) widths: Widths,
+    /// Readings below this offset were counted before.
+    pub(crate) counted_from: i64,
 }
 
 impl Readings<'_> {
-    pub(crate) fn offset(&self, row: usize) -> i64 {
-        self.origins[self.columns.record[row] as usize].offset
+    #[inline]
+    pub(crate) fn origin(&self, row: usize) -> Origin {
+        self.origins[self.columns.record[row] as usize]
     }
 
-    pub(crate) fn is_early(&self, row: usize) -> bool {
-        self.origins[self.columns.record[row] as usize].is_early(self.columns.time_us[row])
-    }
-
+    #[inline]
     fn is_bad(&self, row: usize) -> bool {
         quality::is_bad(self.columns.quality[row])
     }
 
-    /// Whether a window holds anything of it: a string state of good quality leaves nothing.
-    pub(crate) fn counts(&self, row: usize) -> bool {
-        self.columns.has_value[row] || self.is_bad(row)
+    /// The string state of a reading.
+    #[inline]
+    fn state(&self, row: usize) -> Option<&str> {
+        if self.columns.text.is_empty() { None } else { self.columns.text_of(row) }
+    }
+
+    /// Whether a window holds anything of it.
+    fn counts(&self, row: usize) -> bool {
+        self.columns.has_value[row] || self.is_bad(row) || self.state(row).is_some()
+    }
+
+    /// How many were not counted before.
+    fn counted(&self) -> u64 {
+        let is_new = |origin: &Origin| origin.offset >= self.counted_from;
+        if self.origins.first().is_none_or(is_new) {
+            return self.columns.len() as u64;
+        }
+        self.columns.record.iter().filter(|&&record| is_new(&self.origins[record as usize])).count() as u64
     }
 
     /// Folds a reading in.
-    #[inline]
-    pub(crate) fn fold(&self, row: usize, fold: &mut Fold) {
+    fn fold(&self, row: usize, fold: &mut Fold) {
+        let time_us = self.columns.time_us[row];
         if self.columns.has_value[row] {
-            fold.add(self.columns.time_us[row], self.columns.value[row], self.is_bad(row));
+            fold.add(time_us, self.columns.value[row], self.is_bad(row));
         } else {
             fold.add_valueless(self.is_bad(row));
+        }
+        if let Some(state) = self.state(row) {
+            fold.add_state(time_us, state);
         }
     }
 
     /// A reading as its series' last.
-    pub(crate) fn latest(&self, row: usize, score: Option<f32>) -> Latest {
+    fn latest(&self, row: usize, score: Option<f32>) -> Latest {
         let columns = self.columns;
-        let number = u32::try_from(row).unwrap_or(u32::MAX);
-        let text = columns.text.binary_search_by_key(&number, |cell| cell.row).ok().map(|at| {
-            let cell = columns.text[at];
-            columns.text_bytes[cell.start as usize..cell.end as usize].to_owned()
-        });
-        let value = columns.has_value[row].then_some(columns.value[row]);
-        Latest { time_us: columns.time_us[row], value, text, quality: columns.quality[row], score }
+        Latest {
+            time_us: columns.time_us[row],
+            value: columns.has_value[row].then_some(columns.value[row]),
+            text: self.state(row).map(Into::into),
+            quality: columns.quality[row],
+            score,
+        }
     }
-}
-
-/// What folding has come to.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Tally {
-    /// Late readings.
-    pub(crate) late: u64,
-    /// Memory by which what is to be written has grown.
-    pub(crate) bytes: usize,
-}
-
-impl Add for Tally {
-    type Output = Self;
-
-    fn add(self, other: Self) -> Self {
-        Self { late: self.late + other.late, bytes: self.bytes + other.bytes }
-    }
-}
-
-/// Folds the groups of `range`, halving it over the threads of the pool; `states` starts at series number
-/// `base`.
-fn apply(
-    states: &mut [SeriesState],
-    base: usize,
-    groups: &Groups,
-    range: std::ops::Range<usize>,
-    readings: &Readings<'_>,
-) -> Tally {
-    if range.len() <= SERIES_PER_TASK_MIN {
-        return range
-            .map(|group| {
-                let (number, rows) = groups.get(group);
-                states[number as usize - base].apply(rows, readings)
-            })
-            .fold(Tally::default(), Tally::add);
-    }
-    let middle = range.start + range.len() / 2;
-    let cut = groups.get(middle).0 as usize;
-    let (left, right) = states.split_at_mut(cut - base);
-    let (a, b) = rayon::join(
-        || apply(left, base, groups, range.start..middle, readings),
-        || apply(right, cut, groups, middle..range.end, readings),
-    );
-    a + b
 }
 
 /// Start of the window of each width that holds `time_us`.

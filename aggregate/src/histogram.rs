@@ -12,10 +12,13 @@ const ZERO: f64 = 1e-9;
 /// Keeps the keys of positive values positive: log_γ 1e-9 is −1036.
 const SHIFT: i32 = 1100;
 
+/// A bucket: its key, and the number of its values, which stays at its largest from there on.
+pub type Bucket = (i32, u32);
+
 /// Counts by bucket key, sorted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Histogram {
-    buckets: Vec<(i32, u64)>,
+    buckets: Vec<Bucket>,
 }
 
 /// The bucket key of a value.
@@ -45,7 +48,9 @@ pub fn estimate(key: i32) -> f64 {
 impl Histogram {
     /// From bucket keys and counts, in any order.
     #[must_use]
-    pub fn from_buckets(mut buckets: Vec<(i32, u64)>) -> Self {
+    pub fn from_buckets(buckets: impl IntoIterator<Item = (i32, u64)>) -> Self {
+        let narrow = |(key, count)| (key, u32::try_from(count).unwrap_or(u32::MAX));
+        let mut buckets: Vec<Bucket> = buckets.into_iter().map(narrow).collect();
         buckets.sort_unstable();
         Self { buckets }
     }
@@ -55,18 +60,39 @@ impl Histogram {
         self.add_key(key(value), 1);
     }
 
-    fn add_key(&mut self, key: i32, count: u64) {
-        // Neighbours in time are neighbours in value: most are found from the end that was touched last.
+    fn add_key(&mut self, key: i32, count: u32) {
         match self.buckets.binary_search_by_key(&key, |&(key, _)| key) {
-            Ok(at) => self.buckets[at].1 += count,
-            Err(at) => self.buckets.insert(at, (key, count)),
+            Ok(at) => self.buckets[at].1 = self.buckets[at].1.saturating_add(count),
+            Err(at) => {
+                if self.buckets.len() == self.buckets.capacity() {
+                    self.buckets.reserve_exact(1 + self.buckets.len() / 4);
+                }
+                self.buckets.insert(at, (key, count));
+            }
         }
     }
 
     /// Adds another's counts.
     pub fn merge(&mut self, other: &Self) {
-        for &(key, count) in &other.buckets {
-            self.add_key(key, count);
+        self.add_all(&other.buckets);
+    }
+
+    /// Adds these counts; they are sorted, each key once.
+    pub(crate) fn add_all(&mut self, more: &[Bucket]) {
+        if self.buckets.is_empty() {
+            self.buckets.extend_from_slice(more);
+            return;
+        }
+        // Neighbours in time are neighbours in value: most keys are there, one after the other.
+        let mut at = 0;
+        for &(key, count) in more {
+            while self.buckets.get(at).is_some_and(|bucket| bucket.0 < key) {
+                at += 1;
+            }
+            match self.buckets.get_mut(at) {
+                Some(bucket) if bucket.0 == key => bucket.1 = bucket.1.saturating_add(count),
+                _ => self.add_key(key, count),
+            }
         }
     }
 
@@ -78,24 +104,24 @@ impl Histogram {
     /// Bytes of memory held.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
-        self.buckets.capacity() * size_of::<(i32, u64)>()
+        self.buckets.capacity() * size_of::<Bucket>()
     }
 
     /// Keys and counts, by value.
     #[must_use]
-    pub fn buckets(&self) -> &[(i32, u64)] {
+    pub fn buckets(&self) -> &[Bucket] {
         &self.buckets
     }
 
     /// The value below which `p` of all values lie, 0 ≤ p ≤ 1; none where there is no value.
     #[must_use]
     pub fn quantile(&self, p: f64) -> Option<f64> {
-        let total: u64 = self.buckets.iter().map(|&(_, count)| count).sum();
+        let total: u64 = self.buckets.iter().map(|&(_, count)| u64::from(count)).sum();
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
         let rank = ((p * total as f64).ceil() as u64).max(1);
         let mut seen = 0;
         self.buckets.iter().find_map(|&(key, count)| {
-            seen += count;
+            seen += u64::from(count);
             (seen >= rank).then(|| estimate(key))
         })
     }

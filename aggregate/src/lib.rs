@@ -10,7 +10,6 @@
 //! same rows.
 
 mod alerts;
-mod client;
 mod error;
 pub mod flush;
 pub mod fold;
@@ -23,6 +22,7 @@ pub mod scoring;
 mod settings;
 pub mod snapshot;
 pub mod stage;
+pub mod store;
 pub mod window;
 
 pub use error::AggregateError;

@@ -4,13 +4,15 @@ use clickhouse::Row;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use crate::client::{Store, quote};
 use crate::error::AggregateError;
 use crate::settings::ClickHouseSettings;
+use crate::store::{ClickHouse, quote};
 
 const STEPS: &[(&str, &str)] = &[
     ("0001_tables", include_str!("../sql/0001_tables.sql")),
     ("0002_views", include_str!("../sql/0002_views.sql")),
+    ("0003_generations", include_str!("../sql/0003_generations.sql")),
+    ("0004_kinds", include_str!("../sql/0004_kinds.sql")),
 ];
 
 const LEDGER: &str = "CREATE TABLE IF NOT EXISTS {database}.migrations (name String, sha256 String, applied DateTime DEFAULT now()) ENGINE = ReplacingMergeTree ORDER BY name";
@@ -26,7 +28,7 @@ struct Applied {
 /// # Errors
 /// [`AggregateError::ClickHouse`], or [`AggregateError::Migration`] where an applied step has changed.
 pub async fn migrate(settings: &ClickHouseSettings) -> Result<(), AggregateError> {
-    let store = Store::new(settings);
+    let store = ClickHouse::new(settings);
     store.execute("CREATE DATABASE IF NOT EXISTS {database} ENGINE = Atomic").await?;
     store.execute(LEDGER).await?;
     let applied: Vec<Applied> = store.rows("SELECT name, sha256 FROM {database}.migrations FINAL").await?;
@@ -38,7 +40,7 @@ pub async fn migrate(settings: &ClickHouseSettings) -> Result<(), AggregateError
             None => {}
         }
         for statement in statements(sql) {
-            store.execute(statement).await?;
+            store.execute(&statement).await?;
         }
         let (name, sha256) = (quote(name), quote(&sha256));
         store
@@ -48,11 +50,18 @@ pub async fn migrate(settings: &ClickHouseSettings) -> Result<(), AggregateError
     Ok(())
 }
 
+/// The names of the four widths, for which a statement that names `{width}` is run.
+const WIDTHS: [&str; 4] = ["10s", "1m", "1h", "1d"];
+
 /// The statements of a file: each ends with a semicolon at the end of a line.
-fn statements(sql: &str) -> impl Iterator<Item = &str> {
+fn statements(sql: &str) -> impl Iterator<Item = String> {
     sql.split(";\n")
         .map(str::trim)
         .filter(|statement| statement.lines().any(|l| !l.is_empty() && !l.starts_with("--")))
+        .flat_map(|statement| {
+            let runs = if statement.contains("{width}") { WIDTHS.len() } else { 1 };
+            WIDTHS[..runs].iter().map(move |width| statement.replace("{width}", width))
+        })
 }
 
 #[cfg(test)]
@@ -65,7 +74,8 @@ mod tests {
             for statement in statements(sql) {
                 let code: Vec<&str> = statement.lines().filter(|line| !line.starts_with("--")).collect();
                 let code = code.join("\n");
-                assert_eq!(code.matches("CREATE ").count(), 1, "{name}: {code}");
+                let verbs = ["CREATE ", "ALTER ", "INSERT "].map(|verb| code.matches(verb).count());
+                assert_eq!(verbs.iter().sum::<usize>(), 1, "{name}: {code}");
                 assert!(code.contains("{database}."), "{name}: {code}");
             }
         }

@@ -8,6 +8,8 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
+use crate::histogram::Bucket;
+
 /// A block being written, column by column.
 #[derive(Debug)]
 pub struct Block {
@@ -122,11 +124,19 @@ impl Block {
     }
 
     /// A column of `Map(Int32, UInt64)`.
-    pub fn histograms<'a>(&mut self, name: &str, values: impl Iterator<Item = &'a [(i32, u64)]> + Clone) {
+    pub fn histograms<'a>(&mut self, name: &str, values: impl Iterator<Item = &'a [Bucket]> + Clone) {
         self.header(name, "Map(Int32, UInt64)");
         self.ends(values.clone().map(<[_]>::len));
         values.clone().flatten().for_each(|&(key, _)| self.out.put_i32_le(key));
-        values.flatten().for_each(|&(_, count)| self.out.put_u64_le(count));
+        values.flatten().for_each(|&(_, count)| self.out.put_u64_le(count.into()));
+    }
+
+    /// A column of `Map(String, Int64)`.
+    pub fn spans<'a>(&mut self, name: &str, values: impl Iterator<Item = &'a [(Box<str>, i64)]> + Clone) {
+        self.header(name, "Map(String, Int64)");
+        self.ends(values.clone().map(<[_]>::len));
+        values.clone().flatten().for_each(|(key, _)| put_text(&mut self.out, key));
+        values.flatten().for_each(|&(_, span)| self.out.put_i64_le(span));
     }
 
     fn ends(&mut self, lens: impl Iterator<Item = usize>) {
@@ -165,7 +175,7 @@ mod tests {
         let mut block = Block::new(3, 2);
         block.strings("s", ["a", ""]);
         block.maybe_f64s("f", &[None, Some(1.0)]);
-        let maps: [&[(i32, u64)]; 2] = [&[(5, 1)], &[(6, 2), (7, 3)]];
+        let maps: [&[Bucket]; 2] = [&[(5, 1)], &[(6, 2), (7, 3)]];
         block.histograms("h", maps.into_iter());
         let mut expected = vec![3, 2];
         expected.extend(b"\x01s\x06String\x01a\x00");

@@ -1,109 +1,103 @@
-//! What is read back from ClickHouse: where a lane stands, its series' last readings, and single windows that
-//! late data touches.
-//!
-//! In every statement the placeholder of the database comes before the first value ([`Store::rows`]).
+//! What is read back of a lane: where it goes on, its series' last readings, and single windows that late data
+//! touches.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
-use clickhouse::Row;
-use serde::Deserialize;
 use stillwell_schema::TopicPartition;
 use stillwell_source::series::SeriesTable;
 
-use crate::client::{Store, quote};
 use crate::error::AggregateError;
-use crate::fold::{Early, LaneFold, Latest, Missing};
+use crate::fold::{Early, LaneFold, Latest, Missing, Stored};
 use crate::histogram::Histogram;
-use crate::window::{Fold, TABLES, Window};
+use crate::store::{SeriesRow, Standing, Store, Targets, WindowKey, WindowRow};
+use crate::window::{Fold, States, Window};
 
 /// Windows that one statement names: a server reads so many keys at once whatever its limits on a statement's
 /// length, on its syntax tree (`max_ast_elements`), and on memory.
 const WINDOWS_PER_STATEMENT_MAX: usize = 4096;
 
-/// Where a lane stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Row, Deserialize)]
-pub struct Position {
-    /// The next offset to fold.
-    pub position: i64,
-    /// Readings folded so far.
-    pub readings: u64,
-    /// Late ones among them.
-    pub late: u64,
+/// Where a lane goes on, and what it writes into.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Start {
+    /// The next offset to fold: every table is complete up to there. None where one of them has nothing of it.
+    pub(crate) position: Option<i64>,
+    /// The table that is least far, which may have been built from the archive up to there.
+    last: Arc<str>,
+    /// What the lane has shown so far, which may be more.
+    pub(crate) standing: Option<Standing>,
+    /// Where windows are written.
+    pub(crate) targets: Targets,
 }
 
-#[derive(Row, Deserialize)]
-struct LatestRow {
-    machine: String,
-    sensor: String,
-    kind: String,
-    unit: String,
-    time: i64,
-    value: Option<f64>,
-    text: Option<String>,
-    quality: u32,
-    score: Option<f64>,
-    early_from: Option<i64>,
-    early_until: Option<i64>,
+/// Where a lane goes on.
+pub(crate) async fn start(store: &impl Store, lane: &TopicPartition) -> Result<Start, AggregateError> {
+    let targets = store.targets().await?;
+    let standing = store.standing(lane).await?;
+    let positions = store.positions(lane).await?;
+    let of = |table: &Arc<str>| {
+        positions.iter().find(|stored| *stored.table_name == **table).map(|stored| stored.position)
+    };
+    let (position, last) = targets
+        .tables()
+        .iter()
+        .map(|table| (of(table), Arc::clone(table)))
+        .min_by_key(|(position, _)| *position)
+        .unwrap_or_default();
+    Ok(Start { position, last, standing, targets })
 }
 
-#[derive(Row, Deserialize)]
-struct WindowRow {
-    machine: String,
-    sensor: String,
-    start: i64,
-    version: i64,
-    count: u64,
-    sum: f64,
-    m2: f64,
-    min: f64,
-    max: f64,
-    first: f64,
-    first_time: i64,
-    last: f64,
-    last_time: i64,
-    area_last: f64,
-    area_linear: f64,
-    disordered: u64,
-    bad: u64,
-    late: u64,
-    score: f32,
-    histogram: Vec<(i32, u64)>,
-}
-
-/// A lane's stored position; none where it has none.
-pub(crate) async fn position(
-    store: &Store,
-    lane: &TopicPartition,
-) -> Result<Option<Position>, AggregateError> {
-    let sql = format!("SELECT position, readings, late FROM {{database}}.positions FINAL WHERE {}", is(lane));
-    Ok(store.rows::<Position>(&sql).await?.into_iter().next())
-}
-
-/// Brings the last reading of every series of a lane, which says what windows there may be.
+/// Brings what is kept of every series of a lane, which says what windows there may be.
 pub(crate) async fn series(
-    store: &Store,
+    store: &impl Store,
     lane: &TopicPartition,
+    start: &Start,
     fold: &mut LaneFold,
     table: &mut SeriesTable,
 ) -> Result<(), AggregateError> {
-    let sql = format!(
-        "SELECT machine, sensor, kind, unit, time, value, text, quality, score, early_from, early_until FROM {{database}}.latest_rows FINAL WHERE {}",
-        is(lane)
-    );
-    for row in store.rows::<LatestRow>(&sql).await? {
-        let (machine, sensor) = (table.intern_name(&row.machine), table.intern_name(&row.sensor));
-        let kind = (!row.kind.is_empty()).then(|| table.intern_name(&row.kind));
-        let unit = (!row.unit.is_empty()).then(|| table.intern_name(&row.unit));
-        let number = fold.series_of(machine, sensor);
-        #[allow(clippy::cast_possible_truncation, reason = "it was an f32")]
-        let score = row.score.map(|score| score as f32);
-        let latest =
-            Latest { time_us: row.time, value: row.value, text: row.text, quality: row.quality, score };
-        let early = row.early_from.zip(row.early_until);
-        let early = early.map(|(from_us, until_us)| Early { from_us, until_us });
-        fold.series_mut(number).restore(kind, unit, latest, early);
+    let position = start.position.unwrap_or(0);
+    let highs = store.highs(lane, &start.last, position).await?;
+    let built = (!highs.is_empty()).then(|| {
+        let key = |row: &crate::store::HighRow| (row.machine.clone(), row.sensor.clone());
+        highs.iter().map(|row| (key(row), row.high)).collect::<HashMap<_, _>>()
+    });
+    for row in store.series(lane).await? {
+        let high_us = match &built {
+            Some(built) => built.get(&(row.machine.clone(), row.sensor.clone())).copied(),
+            None => high_at(&row, position),
+        };
+        let number = fold.series_of(table.intern_name(&row.machine), table.intern_name(&row.sensor));
+        let stored = stored(row, high_us, table);
+        fold.series_mut(number).restore(stored);
     }
     Ok(())
+}
+
+/// The largest time of a series at `position`, where windows of all widths were last written: what is kept may be
+/// newer.
+fn high_at(row: &SeriesRow, position: i64) -> Option<i64> {
+    let is_only_early = row.early_until.is_some_and(|until| row.time >= until);
+    if row.version > position { row.settled_high } else { (!is_only_early).then_some(row.time) }
+}
+
+fn stored(row: SeriesRow, high_us: Option<i64>, table: &mut SeriesTable) -> Stored {
+    let mut name = |name: &str| (!name.is_empty()).then(|| table.intern_name(name));
+    #[allow(clippy::cast_possible_truncation, reason = "it was an f32")]
+    let score = row.score.map(|score| score as f32);
+    let early = row.early_from.zip(row.early_until);
+    Stored {
+        kind: name(&row.kind),
+        unit: name(&row.unit),
+        latest: Latest {
+            time_us: row.time,
+            value: row.value,
+            text: row.text.map(Into::into),
+            quality: row.quality,
+            score,
+        },
+        early: early.map(|(from_us, until_us)| Early { from_us, until_us }),
+        high_us,
+    }
 }
 
 /// What is missing, cut into parts that one statement can bring; it is sorted.
@@ -113,46 +107,41 @@ pub(crate) fn statements(missing: &[Missing]) -> impl Iterator<Item = &[Missing]
 
 /// Brings windows of one width, [`statements`] cuts them, and puts an empty one where none is stored.
 pub(crate) async fn windows(
-    store: &Store,
+    store: &impl Store,
     lane: &TopicPartition,
+    targets: &Targets,
     missing: &[Missing],
     fold: &mut LaneFold,
     table: &SeriesTable,
 ) -> Result<(), AggregateError> {
     let Some(&Missing { width, .. }) = missing.first() else { return Ok(()) };
-    let mut found = HashMap::new();
-    for row in store.rows::<WindowRow>(&select(lane, missing, fold, table)).await? {
-        found.insert((row.machine.clone(), row.sensor.clone(), row.start), window(row));
-    }
-    for &Missing { series, start_us, .. } in missing {
+    let key = |&Missing { series, start_us, .. }: &Missing| {
         let state = fold.series(series);
-        let (machine, sensor) = (table.name(state.machine).to_owned(), table.name(state.sensor).to_owned());
-        let stored = found.remove(&(machine, sensor, start_us));
-        let window = stored.unwrap_or_else(|| Window { start_us, ..Window::default() });
+        WindowKey { machine: table.name(state.machine), sensor: table.name(state.sensor), start_us }
+    };
+    let keys: Vec<WindowKey<'_>> = missing.iter().map(key).collect();
+    let rows = store.windows(lane, targets.table(width), &keys).await?;
+    let mut found: HashMap<WindowKey<'_>, &WindowRow> = HashMap::with_capacity(rows.len());
+    for row in &rows {
+        let WindowRow { machine, sensor, start, .. } = row;
+        found.insert(WindowKey { machine, sensor, start_us: *start }, row);
+    }
+    let windows: Vec<Window> = keys
+        .iter()
+        .map(|key| match found.get(key) {
+            Some(row) => window(row),
+            None => Window { start_us: key.start_us, ..Window::default() },
+        })
+        .collect();
+    for (&Missing { series, .. }, window) in missing.iter().zip(windows) {
         fold.insert(series, width, window);
     }
     Ok(())
 }
 
-/// These windows of one width. Each is named by its whole key, so that no others are read; the bounds of time
-/// leave the other months' parts alone. The keys are literals, which the parser takes as one.
-fn select(lane: &TopicPartition, wanted: &[Missing], fold: &LaneFold, table: &SeriesTable) -> String {
-    let starts = || wanted.iter().map(|missing| missing.start_us);
-    let (from, until) = (starts().min().unwrap_or_default(), starts().max().unwrap_or_default());
-    let key = |&Missing { series, start_us, .. }: &Missing| {
-        let state = fold.series(series);
-        format!("({}, {}, {start_us})", quote(table.name(state.machine)), quote(table.name(state.sensor)))
-    };
-    let keys: Vec<String> = wanted.iter().map(key).collect();
-    format!(
-        "SELECT machine, sensor, start, version, count, sum, m2, min, max, first, first_time, last, last_time, area_last, area_linear, disordered, bad, late, score, histogram FROM {{database}}.{} FINAL WHERE {} AND start BETWEEN fromUnixTimestamp64Micro({from}, 'UTC') AND fromUnixTimestamp64Micro({until}, 'UTC') AND (machine, sensor, toUnixTimestamp64Micro(start)) IN ({})",
-        TABLES[wanted.first().map_or(0, |missing| missing.width)],
-        is(lane),
-        keys.join(", ")
-    )
-}
-
-fn window(row: WindowRow) -> Window {
+/// A window out of its row.
+pub(crate) fn window(row: &WindowRow) -> Window {
+    let narrow = |count: u64| u32::try_from(count).unwrap_or(u32::MAX);
     let mut fold = Fold {
         count: row.count,
         m2: row.m2,
@@ -164,11 +153,14 @@ fn window(row: WindowRow) -> Window {
         last_time: row.last_time,
         area_last: row.area_last,
         area_linear: row.area_linear,
-        disordered: row.disordered,
-        bad: row.bad,
-        late: row.late,
+        increase: row.increase,
+        resets: narrow(row.resets),
+        disordered: narrow(row.disordered),
+        bad: narrow(row.bad),
+        late: narrow(row.late),
         score: row.score,
-        histogram: Histogram::from_buckets(row.histogram),
+        histogram: Histogram::from_buckets(row.histogram.iter().copied()),
+        states: states(row),
         ..Fold::default()
     };
     fold.set_sum(row.sum);
@@ -179,9 +171,19 @@ fn window(row: WindowRow) -> Window {
     Window { start_us: row.start, version: row.version, dirty: false, fold }
 }
 
-/// The condition for a lane's rows.
-pub(crate) fn is(lane: &TopicPartition) -> String {
-    format!("topic = {} AND partition = {}", quote(&lane.topic), lane.partition)
+fn states(row: &WindowRow) -> Option<Box<States>> {
+    (row.state_count > 0).then(|| {
+        Box::new(States {
+            count: row.state_count,
+            first: Some(row.state_first.as_str().into()),
+            first_time: row.state_first_time,
+            last: Some(row.state_last.as_str().into()),
+            last_time: row.state_last_time,
+            transitions: row.transitions,
+            disordered: row.state_disordered,
+            held: row.held.iter().map(|(state, span)| (state.as_str().into(), *span)).collect(),
+        })
+    })
 }
 
 #[cfg(test)]
@@ -189,12 +191,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn statements_are_bounded_and_name_whole_keys() {
-        let (mut table, mut fold) = (SeriesTable::default(), LaneFold::default());
-        let (machine, sensor) = (table.intern_name("o'{database}"), table.intern_name("s"));
-        let series = fold.series_of(machine, sensor);
+    fn statements_are_bounded_and_of_one_width() {
         let missing: Vec<Missing> = (0..2)
-            .flat_map(|width| (0..10_000).map(move |start_us| Missing { width, series, start_us }))
+            .flat_map(|width| (0..10_000).map(move |start_us| Missing { width, series: 0, start_us }))
             .collect();
         let parts: Vec<&[Missing]> = statements(&missing).collect();
         assert_eq!(parts.concat(), missing);
@@ -202,8 +201,5 @@ mod tests {
             assert!(part.len() <= WINDOWS_PER_STATEMENT_MAX);
             assert!(part.iter().all(|one| one.width == part[0].width));
         }
-        let sql = select(&TopicPartition::new("t", 3), &missing[1..2], &fold, &table);
-        assert!(sql.ends_with(r"IN (('o\'{database}', 's', 1))"), "{sql}");
-        assert!(sql.contains("FROM {database}.windows_10s FINAL"), "{sql}");
     }
 }

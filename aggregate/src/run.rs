@@ -8,19 +8,21 @@ use stillwell_schema::health::{Board, State};
 use stillwell_source::budget::Budget;
 use stillwell_source::consumer::{self, ConsumerSettings};
 use stillwell_source::halt::Halts;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::client::Store;
 use crate::error::AggregateError;
 use crate::flush::{Flusher, Outbox, SNAPSHOTS_MAX};
 use crate::scoring::Scorer;
 use crate::settings::AggregateSettings;
-use crate::stage::{Aggregate, Room};
+use crate::stage::{Aggregate, Intervals, Room};
+use crate::store::{ClickHouse, Store, Targets};
 
 /// Enough for one pass over the caches' worth of readings, little enough to be prompt.
 const CHUNK_BYTES: usize = 1 << 20;
 const CHUNK_AGE: Duration = Duration::from_millis(50);
+/// How often it is looked where windows are written.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Runs the aggregator until `stop`: everything received by then is stored first. The tables must be there
 /// ([`crate::migrate`]).
@@ -33,20 +35,23 @@ pub async fn run(
     board: Board,
     stop: CancellationToken,
 ) -> Result<(), AggregateError> {
-    let store = Store::new(&settings.clickhouse);
+    let store = ClickHouse::new(&settings.clickhouse);
     let (snapshots, waiting) = mpsc::channel(SNAPSHOTS_MAX);
     let outbox =
         Outbox::new(settings.kafka.clone(), settings.alerts_topic, settings.group.clone(), board.clone());
     let flusher = Flusher { store: store.clone(), outbox, board: board.clone(), clock: Arc::clone(&clock) };
     let mut flusher = tokio::spawn(flusher.run(waiting));
+    let (targets, known) = watch::channel(Targets::default());
+    let looking = tokio::spawn(look(store.clone(), targets));
     let aggregate = Aggregate {
         store,
         topics: settings.topics.clone(),
         scorer: Arc::new(Scorer::new(settings.scoring, Arc::clone(&clock))),
         snapshots,
-        flush_interval: settings.flush_interval,
+        intervals: Intervals { fine: settings.flush_interval, coarse: settings.coarse_flush_interval },
+        targets: known,
         board: board.clone(),
-        room: Room::default(),
+        room: Room::new(settings.windows_bytes_max),
         halts: Halts::new("aggregate"),
     };
     let consumer = ConsumerSettings {
@@ -74,6 +79,18 @@ pub async fn run(
     };
     // The lanes are gone, and with them the flusher's queue.
     flusher.abort();
+    looking.abort();
     board.remove("aggregate");
     ended
+}
+
+/// Tells the lanes where windows are written. A lane that writes to where they were harms nobody, so an answer that
+/// does not come can wait.
+async fn look(store: impl Store, targets: watch::Sender<Targets>) {
+    loop {
+        tokio::time::sleep(LOOK).await;
+        if let Ok(now) = store.targets().await {
+            targets.send_if_modified(|known| std::mem::replace(known, now.clone()) != now);
+        }
+    }
 }

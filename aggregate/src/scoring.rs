@@ -14,21 +14,20 @@ use metrics::counter;
 use rustc_hash::FxHashMap;
 use stillwell_models::features::is_value;
 use stillwell_schema::{Clock, TopicPartition, quality};
-use stillwell_source::chunk::RecordChunk;
 use stillwell_source::columns::ReadingColumns;
 use stillwell_source::series::{NameCode, SeriesTable};
 
 use crate::alerts::Alert;
-use crate::client::Store;
 use crate::error::AggregateError;
-use crate::fold::{LaneFold, Missing, Origin};
+use crate::fold::{LaneFold, Level, Missing, Origin};
 use crate::settings::ScoringSettings;
 use crate::snapshot::Part;
+use crate::store::Store;
 
 mod commissioning;
 mod event;
 mod machine;
-mod restore;
+pub(crate) mod restore;
 mod rows;
 mod stored;
 mod trainer;
@@ -52,12 +51,12 @@ impl Scorer {
     /// Brings back what is stored of a lane's machines.
     pub(crate) async fn open(
         &self,
-        store: &Store,
+        store: &impl Store,
         lane: &TopicPartition,
         table: &mut SeriesTable,
     ) -> Result<LaneScoring, AggregateError> {
         let stored = if self.settings.enabled {
-            restore::load(store, lane, &self.settings, table).await?
+            restore::machines(store.machines(lane).await?, lane, &self.settings, table)
         } else {
             Vec::new()
         };
@@ -109,7 +108,7 @@ impl LaneScoring {
     pub(crate) fn take(
         &mut self,
         lane: &TopicPartition,
-        chunk: &RecordChunk,
+        origins: &[Origin],
         columns: &ReadingColumns,
         table: &SeriesTable,
         fold: &mut LaneFold,
@@ -118,7 +117,6 @@ impl LaneScoring {
             return;
         }
         self.know(table);
-        let origins: Vec<Origin> = chunk.records().map(|record| Origin::of(&record)).collect();
         let mut row = 0;
         while row < columns.len() {
             let record = columns.record[row];
@@ -211,15 +209,25 @@ impl LaneScoring {
         }
     }
 
-    /// What changed, complete up to `position`; and the alerts since the last time.
+    /// Whether alerts were raised since the last snapshot.
+    pub(crate) fn has_alerts(&self) -> bool {
+        !self.alerts.is_empty()
+    }
+
+    /// What changed, complete up to `position`, and the alerts since the last time. At the fine level that is the
+    /// anomalies alone: a lane goes on from where all is stored, and scores the same rows again.
     pub(crate) fn snapshot(
         &mut self,
         lane: &TopicPartition,
         position: i64,
+        level: Level,
         table: &SeriesTable,
         parts: &mut Vec<Part>,
     ) -> Vec<Alert> {
-        stored::snapshot(lane, position, &mut self.machines, table, parts);
+        parts.extend(stored::anomalies(lane, position, &mut self.machines, table));
+        if level == Level::All {
+            stored::snapshot(lane, position, &mut self.machines, table, parts);
+        }
         std::mem::take(&mut self.alerts)
     }
 }

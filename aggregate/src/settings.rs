@@ -56,8 +56,12 @@ pub struct AggregateSettings {
     pub alerts_topic: String,
     /// The scorer.
     pub scoring: ScoringSettings,
-    /// How often the views are brought up to date.
+    /// How often the views of 10 s and the last readings are brought up to date.
     pub flush_interval: Duration,
+    /// How often those of longer windows are, where they are many.
+    pub coarse_flush_interval: Duration,
+    /// Memory for windows, over all lanes: beyond it those go that were not in use lately.
+    pub windows_bytes_max: usize,
     /// Memory for records in flight, over all lanes.
     pub memory_bytes: usize,
 }

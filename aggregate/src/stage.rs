@@ -17,25 +17,25 @@ use stillwell_source::lane::{Lane, LaneEnd, Stage};
 use stillwell_source::series::SeriesTable;
 use stillwell_source::settings::{self, TopicSettings};
 use stillwell_source::waiting::Waiting;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
-use crate::client::Store;
 use crate::error::AggregateError;
 use crate::flush::Snapshot;
-use crate::fold::{LaneFold, Missing};
+use crate::fold::{LaneFold, Level, Missing, Origin};
 use crate::reload;
 use crate::scoring::{LaneScoring, Scorer};
 use crate::snapshot;
+use crate::store::{Store, Targets};
 
+mod pace;
 mod room;
 
+pub(crate) use pace::Intervals;
+use pace::Pace;
 pub(crate) use room::Room;
 use room::Share;
 
-/// A lane with more before it than it folded since its last snapshot shows nobody anything new: it writes so many
-/// times less often, and thereby each window that is still open fewer times.
-const CATCHING_UP: u32 = 4;
 /// Between two tries of reading back.
 const RETRY: Duration = Duration::from_millis(500);
 /// How long a lane waits for more before it passes over records of which most cannot be decoded, as they may be the
@@ -45,12 +45,14 @@ const SUSPECT_WAIT: Duration = Duration::from_secs(10);
 const STOP_WAIT: Duration = Duration::from_secs(20);
 
 /// What all lanes share.
-pub(crate) struct Aggregate {
-    pub(crate) store: Store,
+pub(crate) struct Aggregate<S> {
+    pub(crate) store: S,
     pub(crate) topics: Vec<TopicSettings>,
     pub(crate) scorer: Arc<Scorer>,
     pub(crate) snapshots: mpsc::Sender<Snapshot>,
-    pub(crate) flush_interval: Duration,
+    pub(crate) intervals: Intervals,
+    /// Where windows are written, as last seen.
+    pub(crate) targets: watch::Receiver<Targets>,
     pub(crate) board: Board,
     pub(crate) room: Room,
     pub(crate) halts: Halts,
@@ -62,23 +64,23 @@ pub(crate) struct Work {
     pub(crate) table: SeriesTable,
     pub(crate) fold: LaneFold,
     scoring: LaneScoring,
+    /// The tables of its windows.
+    targets: Targets,
 }
 
-struct LaneTask<'a> {
-    shared: &'a Aggregate,
+struct LaneTask<'a, S> {
+    shared: &'a Aggregate<S>,
     lane: Lane,
     work: Option<Box<Work>>,
     /// The next offset to fold.
     position: i64,
-    /// The position of the last snapshot.
-    sent: i64,
     /// Records that cannot be decoded for now; none are taken meanwhile.
     waiting: Option<Waiting>,
     /// The position of the snapshot on its way.
     flight: Option<(i64, oneshot::Receiver<()>)>,
-    /// What is not in a snapshot yet.
-    changed: bool,
-    /// How much of that could be decoded,
+    /// When what is written next.
+    pace: Pace,
+    /// How much of what is not in a snapshot yet could be decoded,
     tally: Tally,
     /// what came before, as long as most of it could not,
     streak: Streak,
@@ -86,16 +88,16 @@ struct LaneTask<'a> {
     share_max: settings::Share,
     /// Since when it is more than that, though few.
     suspect_since: Option<Instant>,
-    due: Instant,
     share: Share,
+    targets: watch::Receiver<Targets>,
 }
 
-impl Stage for Aggregate {
+impl<S: Store> Stage for Aggregate<S> {
     type Error = AggregateError;
 
     async fn position(&self, lane: &TopicPartition) -> Result<Option<Offset>, AggregateError> {
         self.halts.check(lane).map_err(AggregateError::Halted)?;
-        Ok(reload::position(&self.store, lane).await?.map(|stored| Offset(stored.position)))
+        Ok(reload::start(&self.store, lane).await?.position.map(Offset))
     }
 
     async fn run(&self, lane: Lane) -> Result<LaneEnd, AggregateError> {
@@ -114,12 +116,13 @@ impl Stage for Aggregate {
     }
 }
 
-impl Aggregate {
+impl<S: Store> Aggregate<S> {
     async fn run_lane(&self, lane: Lane) -> Result<LaneEnd, AggregateError> {
         let topic = self.topics.iter().find(|topic| *topic.name == *lane.id.topic);
         let topic = topic.ok_or_else(|| AggregateError::UnknownTopic(lane.id.topic.to_string()))?;
-        let stored = reload::position(&self.store, &lane.id).await?;
-        if stored.is_some_and(|stored| stored.position != lane.start.0) {
+        let targets = self.targets.clone();
+        let start = reload::start(&self.store, &lane.id).await?;
+        if start.position.is_some_and(|position| position != lane.start.0) {
             // Another owner has moved on since this lane's position was asked for.
             return Ok(LaneEnd::Restart);
         }
@@ -127,37 +130,37 @@ impl Aggregate {
         let mut fold = LaneFold::default();
         // What is written first is read last: states are never ahead of the windows that go with them.
         let scoring = self.scorer.open(&self.store, &lane.id, &mut table).await?;
-        if let Some(stored) = stored {
-            (fold.readings, fold.late) = (stored.readings, stored.late);
-            reload::series(&self.store, &lane.id, &mut fold, &mut table).await?;
+        if let Some(standing) = start.standing {
+            (fold.counted_from, fold.readings, fold.late) =
+                (standing.position, standing.readings, standing.late);
+            reload::series(&self.store, &lane.id, &start, &mut fold, &mut table).await?;
         }
         let wanted = scoring.wanted(&mut fold);
         for some in reload::statements(&wanted) {
-            reload::windows(&self.store, &lane.id, some, &mut fold, &table).await?;
+            reload::windows(&self.store, &lane.id, &start.targets, some, &mut fold, &table).await?;
         }
-        let work = Work { decoder: decoder_for(topic), table, fold, scoring };
+        let work = Work { decoder: decoder_for(topic), table, fold, scoring, targets: start.targets };
         self.board.set(&part(&lane.id), State::Ok, "");
         let task = LaneTask {
             shared: self,
             position: lane.start.0,
-            sent: lane.start.0,
+            pace: Pace::new(self.intervals, lane.start.0, Instant::now()),
             lane,
             work: Some(Box::new(work)),
             waiting: None,
             flight: None,
-            changed: false,
             tally: Tally::default(),
             streak: Streak::default(),
             share_max: topic.dead_letter_share_max,
             suspect_since: None,
-            due: Instant::now() + self.flush_interval,
             share: self.room.enter(),
+            targets,
         };
         task.run().await
     }
 }
 
-impl LaneTask<'_> {
+impl<S: Store> LaneTask<'_, S> {
     async fn run(mut self) -> Result<LaneEnd, AggregateError> {
         let revoked = self.lane.revoked.clone();
         loop {
@@ -168,13 +171,15 @@ impl LaneTask<'_> {
                 continue;
             }
             let look = self.waiting.as_ref().map(Waiting::look_at);
-            let is_due = self.changed && self.flight.is_none();
-            let due = self.suspect_since.map_or(self.due, |since| self.due.max(since + SUSPECT_WAIT));
+            let due = self.pace.due().filter(|_| self.flight.is_none());
+            let wait = self.suspect_since.map(|since| since + SUSPECT_WAIT);
+            let due_at = due.max(wait).unwrap_or_else(Instant::now);
             tokio::select! {
                 biased;
                 () = revoked.cancelled() => return Ok(LaneEnd::Done),
                 stored = landed(&mut self.flight) => self.land(stored).await?,
-                () = tokio::time::sleep_until(due), if is_due => self.launch().await?,
+                () = tokio::time::sleep_until(due_at), if due.is_some() => self.launch().await?,
+                () = moved(&mut self.targets, &self.work) => return Ok(LaneEnd::Restart),
                 () = tokio::time::sleep_until(look.unwrap_or_else(Instant::now)), if look.is_some() && !full => {
                     if self.lane.chunks.is_closed() {
                         return self.stop().await;
@@ -237,9 +242,10 @@ impl LaneTask<'_> {
         let (work, tally, readings) = compute(move || {
             let Decoded { columns, failures } = &decoded;
             tally.take(&chunk, failures);
-            work.fold.apply(&chunk, columns, &groups, &work.table);
+            let origins = Origin::all(&chunk);
+            work.fold.apply(&origins, columns, &groups, &work.table);
             let Work { table, fold, scoring, .. } = &mut *work;
-            scoring.take(&lane, &chunk, columns, table, fold);
+            scoring.take(&lane, &origins, columns, table, fold);
             (work, tally, decoded.columns.len())
         })
         .await;
@@ -247,7 +253,8 @@ impl LaneTask<'_> {
         let is_suspect = self.tally.is_suspect(self.share_max);
         self.suspect_since = self.suspect_since.or_else(|| Some(Instant::now())).filter(|_| is_suspect);
         self.position = next;
-        self.changed = true;
+        let has_alerts = self.work.as_ref().is_some_and(|work| work.scoring.has_alerts());
+        self.pace.changed(readings, has_alerts, Instant::now());
         counter!("stillwell_readings_total", "stage" => "aggregate").increment(readings as u64);
         Ok(())
     }
@@ -259,7 +266,9 @@ impl LaneTask<'_> {
         let bring = async {
             let mut waited = false;
             for some in reload::statements(missing) {
-                while let Err(error) = reload::windows(store, id, some, &mut work.fold, &work.table).await {
+                while let Err(error) =
+                    reload::windows(store, id, &work.targets, some, &mut work.fold, &work.table).await
+                {
                     board.set(&part(id), error.state(), error.to_string());
                     waited = true;
                     tokio::time::sleep(RETRY).await;
@@ -281,18 +290,22 @@ impl LaneTask<'_> {
         }
         let Some(mut work) = self.work.take() else { return Err(AggregateError::Stopped) };
         let (lane, position) = (self.lane.id.clone(), self.position);
+        let level = self.pace.level(work.fold.changed(Level::All), Instant::now());
         let (work, parts, alerts) = compute(move || {
-            let mut parts = snapshot::take(&lane, &mut work.fold, &work.table, position);
-            let alerts = work.scoring.snapshot(&lane, position, &work.table, &mut parts);
+            let Work { fold, table, scoring, targets, .. } = &mut *work;
+            let mut parts = snapshot::take(&lane, fold, table, level, position, targets);
+            let alerts = scoring.snapshot(&lane, position, level, table, &mut parts);
             (work, parts, alerts)
         })
         .await;
+        let end = self.lane.end.load(Ordering::Relaxed).max(position);
         let (stored, landing) = oneshot::channel();
         let snapshot = Snapshot {
             lane: self.lane.id.clone(),
             position,
+            tables: work.targets.tables()[..level.widths()].to_vec(),
             received: position,
-            end: self.lane.end.load(Ordering::Relaxed).max(position),
+            end,
             readings: work.fold.readings,
             late: work.fold.late,
             parts,
@@ -302,10 +315,7 @@ impl LaneTask<'_> {
         self.work = Some(work);
         self.shared.snapshots.send(snapshot).await.map_err(|_| AggregateError::Stopped)?;
         self.flight = Some((position, landing));
-        self.changed = false;
-        let is_behind = self.lane.end.load(Ordering::Relaxed) - position > position - self.sent;
-        self.due = Instant::now() + self.shared.flush_interval * if is_behind { CATCHING_UP } else { 1 };
-        self.sent = position;
+        self.pace.sent(level, position, end, Instant::now());
         Ok(())
     }
 
@@ -314,8 +324,12 @@ impl LaneTask<'_> {
         self.flight = None;
         self.lane.display.durable(Offset(stored?));
         let Some(mut work) = self.work.take() else { return Err(AggregateError::Stopped) };
+        let windows_max = self.pace.landed(Instant::now()).then(|| self.share.windows_bytes_max());
         let landed = compute(move || {
             work.fold.landed();
+            if windows_max.is_some_and(|max| work.fold.memory_bytes() > max) {
+                work.fold.evict_unused();
+            }
             work
         });
         self.work = Some(landed.await);
@@ -325,7 +339,8 @@ impl LaneTask<'_> {
     /// An orderly stop: what was received is stored first, if ClickHouse lets us.
     async fn stop(mut self) -> Result<LaneEnd, AggregateError> {
         let settle = async {
-            while self.changed || self.flight.is_some() {
+            self.pace.finish(Instant::now());
+            while self.pace.due().is_some() || self.flight.is_some() {
                 if self.flight.is_none() {
                     self.launch().await?;
                 }
@@ -349,4 +364,15 @@ async fn landed(flight: &mut Option<(i64, oneshot::Receiver<()>)>) -> Result<i64
         None => pending().await,
         Some((position, landing)) => landing.await.map(|()| *position).map_err(|_| AggregateError::Stopped),
     }
+}
+
+/// Ends when windows are to be written elsewhere than this lane does.
+async fn moved(targets: &mut watch::Receiver<Targets>, work: &Option<Box<Work>>) {
+    let is_moved = |targets: &Targets| work.as_ref().is_some_and(|work| work.targets != *targets);
+    while targets.changed().await.is_ok() {
+        if is_moved(&targets.borrow_and_update()) {
+            return;
+        }
+    }
+    pending().await
 }

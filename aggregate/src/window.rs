@@ -2,10 +2,14 @@
 
 use crate::histogram::Histogram;
 
+mod states;
+
+pub use states::{OTHER, States};
+
 /// The four widths, in µs: 10 s, 1 min, 1 h, 1 day.
 pub const WIDTHS_US: [i64; 4] = [10_000_000, 60_000_000, 3_600_000_000, 86_400_000_000];
 
-/// Their tables.
+/// Their names, which are their tables' until one is built anew.
 pub const TABLES: [&str; 4] = ["windows_10s", "windows_1m", "windows_1h", "windows_1d"];
 
 /// The score of a window that has none.
@@ -45,16 +49,23 @@ pub struct Fold {
     pub area_last: f64,
     /// Area under straight lines between the values, likewise.
     pub area_linear: f64,
-    /// Readings that came after a later one of the window; areas are exact while this is 0.
-    pub disordered: u64,
+    /// What a counter has counted from `first_time` to `last_time`: the sum of its rises, and after a reset all
+    /// that it stands at.
+    pub increase: f64,
+    /// Falls from one value to the next: of a counter, its resets.
+    pub resets: u32,
+    /// Readings that came after a later one of the window; areas, increase and resets are exact while this is 0.
+    pub disordered: u32,
     /// Readings of bad quality, with a value or without.
-    pub bad: u64,
-    /// Readings with a value or of bad quality that came when the window had ended.
-    pub late: u64,
+    pub bad: u32,
+    /// Readings that left something in the window and came when it had ended.
+    pub late: u32,
     /// Largest score, [`NO_SCORE`] without.
     pub score: f32,
     /// Distribution of the values.
     pub histogram: Histogram,
+    /// Of readings with a string state.
+    pub states: Option<Box<States>>,
 }
 
 impl Default for Fold {
@@ -72,11 +83,14 @@ impl Default for Fold {
             last_time: i64::MIN,
             area_last: 0.0,
             area_linear: 0.0,
+            increase: 0.0,
+            resets: 0,
             disordered: 0,
             bad: 0,
             late: 0,
             score: NO_SCORE,
             histogram: Histogram::default(),
+            states: None,
         }
     }
 }
@@ -96,7 +110,7 @@ impl Fold {
     /// Whether nothing was folded in.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.count == 0 && self.bad == 0
+        self.count == 0 && self.bad == 0 && self.states.is_none()
     }
 
     /// Mean of the values; there must be one.
@@ -107,19 +121,29 @@ impl Fold {
 
     /// Folds in one reading that has no value.
     pub fn add_valueless(&mut self, is_bad: bool) {
-        self.bad += u64::from(is_bad);
+        self.bad += u32::from(is_bad);
+    }
+
+    /// Folds in the string state of a reading.
+    pub fn add_state(&mut self, time_us: i64, state: &str) {
+        self.states.get_or_insert_default().add(time_us, state);
     }
 
     /// Folds one reading in.
-    #[inline]
     pub fn add(&mut self, time_us: i64, value: f64, is_bad: bool) {
+        self.add_but_histogram(time_us, value, is_bad);
+        self.histogram.add(value);
+    }
+
+    /// Folds one reading in but for its place in the distribution.
+    #[inline]
+    pub(crate) fn add_but_histogram(&mut self, time_us: i64, value: f64, is_bad: bool) {
         self.add_deviation(1, value, 0.0);
         self.add_sum(value);
         self.count += 1;
         self.min = self.min.min(value);
         self.max = self.max.max(value);
-        self.bad += u64::from(is_bad);
-        self.histogram.add(value);
+        self.bad += u32::from(is_bad);
         if time_us < self.first_time {
             (self.first, self.first_time) = (value, time_us);
         }
@@ -138,6 +162,9 @@ impl Fold {
         self.bad += later.bad;
         self.late += later.late;
         self.score = self.score.max(later.score);
+        if let Some(states) = &later.states {
+            self.states.get_or_insert_default().merge(states);
+        }
         if later.count == 0 {
             return;
         }
@@ -150,12 +177,15 @@ impl Fold {
         self.disordered += later.disordered;
         if self.count == 0 {
             (self.area_last, self.area_linear) = (later.area_last, later.area_linear);
+            (self.increase, self.resets) = (later.increase, later.resets);
         } else if later.first_time >= self.last_time {
             self.extend(later.first_time, later.first);
             self.area_last += later.area_last;
             self.area_linear += later.area_linear;
+            self.increase += later.increase;
+            self.resets += later.resets;
         } else {
-            self.disordered += later.count;
+            self.disordered = self.disordered.saturating_add(u32::try_from(later.count).unwrap_or(u32::MAX));
         }
         self.count += later.count;
         if later.first_time < self.first_time {
@@ -166,12 +196,19 @@ impl Fold {
         }
     }
 
-    /// The areas from the last reading to one that follows it.
+    /// The areas from the last reading to one that follows it, and what was counted between them.
     fn extend(&mut self, time_us: i64, value: f64) {
         #[allow(clippy::cast_precision_loss, reason = "spans within a day are exact")]
         let span_us = (time_us - self.last_time) as f64;
         self.area_last += self.last * span_us;
         self.area_linear += f64::midpoint(self.last, value) * span_us;
+        let rise = value - self.last;
+        if rise >= 0.0 {
+            self.increase += rise;
+        } else {
+            self.increase += value;
+            self.resets += 1;
+        }
     }
 
     /// M₂ with `count` more values of this mean and M₂ (Chan, Golub, LeVeque 1979); the count and the sum
@@ -211,7 +248,9 @@ impl Window {
     /// Bytes of memory held.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
-        size_of::<Self>() + self.fold.histogram.memory_bytes()
+        size_of::<Self>()
+            + self.fold.histogram.memory_bytes()
+            + self.fold.states.as_ref().map_or(0, |states| states.memory_bytes())
     }
 }
 
@@ -295,6 +334,16 @@ mod tests {
         let whole = fold(&[(0, 10.0), (4, 20.0), (10, 0.0)]);
         assert_eq!(whole.area_last, 10.0 * 4.0 + 20.0 * 6.0);
         assert_eq!(whole.area_linear, 15.0 * 4.0 + 10.0 * 6.0);
+    }
+
+    #[test]
+    fn a_counter_counts_through_its_resets() {
+        let readings = [(0, 10.0), (1, 15.0), (2, 3.0), (3, 3.0), (4, 8.0)];
+        let whole = fold(&readings);
+        assert_eq!((whole.increase, whole.resets), (5.0 + 3.0 + 0.0 + 5.0, 1));
+        let mut merged = fold(&readings[..2]);
+        merged.merge(&fold(&readings[2..]));
+        assert_eq!((merged.increase, merged.resets), (whole.increase, whole.resets));
     }
 
     #[test]

@@ -202,17 +202,27 @@ impl ClickHouse {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Aggregate {
-    /// How often views are brought up to date.
+    /// How often views of 10 s and last readings are brought up to date.
     pub flush_interval_ms: u64,
+    /// How often views of longer windows are, where these are many.
+    pub coarse_flush_interval_ms: u64,
     /// Memory for records in flight.
     pub memory_bytes_max: usize,
+    /// Memory for windows.
+    pub windows_bytes_max: usize,
     /// Where alerts go.
     pub alerts_topic: String,
 }
 
 impl Default for Aggregate {
     fn default() -> Self {
-        Self { flush_interval_ms: 1000, memory_bytes_max: 256 << 20, alerts_topic: "stillwell.alerts".into() }
+        Self {
+            flush_interval_ms: 500,
+            coarse_flush_interval_ms: 5000,
+            memory_bytes_max: 256 << 20,
+            windows_bytes_max: 1 << 30,
+            alerts_topic: "stillwell.alerts".into(),
+        }
     }
 }
 

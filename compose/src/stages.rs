@@ -289,6 +289,8 @@ fn aggregate_settings(config: &Config) -> anyhow::Result<AggregateSettings> {
             ..Default::default()
         },
         flush_interval: Duration::from_millis(config.aggregate.flush_interval_ms),
+        coarse_flush_interval: Duration::from_millis(config.aggregate.coarse_flush_interval_ms),
+        windows_bytes_max: config.aggregate.windows_bytes_max,
         memory_bytes: config.aggregate.memory_bytes_max,
     })
 }

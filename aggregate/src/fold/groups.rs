@@ -11,9 +11,15 @@ pub struct Groups {
 }
 
 impl Groups {
-    /// Groups rows by `numbers[code]`.
-    pub(super) fn new(columns: &ReadingColumns, numbers: &[u32], series: usize) -> Self {
-        let mut counts = vec![0u32; series];
+    /// Groups rows by `numbers[code]`, which are below `series`. `counts` is room for their counts, and zero before
+    /// and after.
+    pub(super) fn new(
+        columns: &ReadingColumns,
+        numbers: &[u32],
+        series: usize,
+        counts: &mut Vec<u32>,
+    ) -> Self {
+        counts.resize(series, 0);
         let mut touched = Vec::new();
         for &code in &columns.series {
             let number = numbers[code as usize];
@@ -23,10 +29,10 @@ impl Groups {
             }
             *count += 1;
         }
-        touched.sort_unstable();
+        sort(&mut touched, counts);
         let mut groups = Vec::with_capacity(touched.len());
         let mut at = 0;
-        for number in touched {
+        for &number in &touched {
             let count = std::mem::replace(&mut counts[number as usize], at);
             at += count;
             groups.push((number, at));
@@ -37,6 +43,7 @@ impl Groups {
             rows[*place as usize] = row;
             *place += 1;
         }
+        touched.iter().for_each(|&number| counts[number as usize] = 0);
         Self { rows, groups }
     }
 
@@ -63,5 +70,16 @@ impl Groups {
     /// All groups.
     pub fn iter(&self) -> impl Iterator<Item = (u32, &[u32])> {
         (0..self.len()).map(|group| self.get(group))
+    }
+}
+
+/// Sorts the numbers that have a count; where they are most of all, by looking at each.
+fn sort(touched: &mut Vec<u32>, counts: &[u32]) {
+    const SHARE: usize = 8;
+    if touched.len() < counts.len() / SHARE {
+        touched.sort_unstable();
+    } else {
+        touched.clear();
+        touched.extend((0u32..).zip(counts).filter(|&(_, &count)| count > 0).map(|(number, _)| number));
     }
 }

@@ -2,11 +2,16 @@
 
 use stillwell_source::series::NameCode;
 
-use super::{Readings, Tally, starts};
+use super::open::Open;
+use super::{Level, Readings, Tally, Widths, starts};
 use crate::window::{Fold, WIDTHS_US, Window, start_of};
 
-/// Room for windows that a series keeps whatever happened to it: the current ones and a few late ones.
-const WINDOWS_KEPT: usize = 4;
+/// How many windows before the current one stay in memory, by width: data that are a little late are common, and
+/// often cross the end of a short window.
+const FORMER_KEPT: [i64; 4] = [1, 1, 0, 0];
+
+/// Windows of a width for which a series keeps room whatever happened to it.
+const ROOM_KEPT: usize = 3;
 
 /// The last reading of a series.
 #[derive(Clone, Debug, PartialEq)]
@@ -16,7 +21,7 @@ pub struct Latest {
     /// Its value, if it has one.
     pub value: Option<f64>,
     /// Its string state, if it has one.
-    pub text: Option<String>,
+    pub text: Option<Box<str>>,
     /// Its quality.
     pub quality: u32,
     /// The last score of a row that the series was part of.
@@ -39,6 +44,21 @@ impl Early {
     }
 }
 
+/// What is stored of a series beside its windows.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stored {
+    /// Kind of its last reading.
+    pub kind: Option<NameCode>,
+    /// Unit of its last reading.
+    pub unit: Option<NameCode>,
+    /// Its last reading.
+    pub latest: Latest,
+    /// Times of early readings that are past all others.
+    pub early: Option<Early>,
+    /// Its largest time but for early readings where the lane goes on, µs; none where it had none there.
+    pub high_us: Option<i64>,
+}
+
 /// A series.
 #[derive(Clone, Debug)]
 pub struct SeriesState {
@@ -50,18 +70,24 @@ pub struct SeriesState {
     pub kind: Option<NameCode>,
     /// Unit of its last reading.
     pub unit: Option<NameCode>,
-    /// Its last reading, an early one only where there are no others; none before the first.
-    pub latest: Option<Latest>,
-    /// Per width, sorted by start.
-    windows: [Vec<Window>; 4],
-    /// Per width: windows from here on are in memory, or were never in use, but for those within `early`.
-    known_from: [i64; 4],
+    /// Readings of its current 10 s that are in no window yet.
+    open: Open,
     /// Largest time seen but for early readings, µs; `i64::MIN` before the first.
     high_us: i64,
+    /// The same when windows of all widths were last handed over.
+    settled_high_us: i64,
+    /// Per width: windows from here on are in memory, or were never in use, but for those within `early`.
+    known_from: [i64; 4],
     /// Early readings past `high_us`.
     early: Option<Early>,
-    /// Whether the lane lists it as changed.
-    pub(super) is_listed: bool,
+    /// Per width, sorted by start.
+    windows: [Vec<Window>; 4],
+    /// Its last reading, an early one only where there are no others; none before the first.
+    pub latest: Option<Latest>,
+    /// Whether the lane lists it as changed, by level.
+    pub(super) is_listed: [bool; Level::COUNT],
+    /// Whether it changed since it was last looked at for eviction.
+    pub(super) is_used: bool,
 }
 
 impl SeriesState {
@@ -71,34 +97,33 @@ impl SeriesState {
             sensor,
             kind: None,
             unit: None,
-            latest: None,
-            windows: Default::default(),
-            known_from: [i64::MIN; 4],
+            open: Open::default(),
             high_us: i64::MIN,
+            settled_high_us: i64::MIN,
+            known_from: [i64::MIN; 4],
             early: None,
-            is_listed: false,
+            windows: Default::default(),
+            latest: None,
+            is_listed: [false; Level::COUNT],
+            is_used: false,
         }
     }
 
     /// Takes over what is stored of it: windows up to that of its last reading may be, and early ones.
-    pub fn restore(
-        &mut self,
-        kind: Option<NameCode>,
-        unit: Option<NameCode>,
-        latest: Latest,
-        early: Option<Early>,
-    ) {
+    pub fn restore(&mut self, stored: Stored) {
+        let Stored { kind, unit, latest, early, high_us } = stored;
         (self.kind, self.unit) = (kind, unit);
+        self.high_us = high_us.unwrap_or(i64::MIN);
+        self.settled_high_us = self.high_us;
         // Early times are past all others: a last reading that is among them says that there are no others.
         if early.is_none_or(|early| latest.time_us < early.until_us) {
-            self.high_us = latest.time_us;
             self.ask_up_to(latest.time_us);
         }
         self.early = early;
         self.latest = Some(latest);
     }
 
-    /// Windows of a width, by start.
+    /// Windows of a width, by start; what [`Self::settle`] has not put into them is missing.
     #[must_use]
     pub fn windows(&self, width: usize) -> &[Window] {
         &self.windows[width]
@@ -110,17 +135,30 @@ impl SeriesState {
         self.early
     }
 
+    /// Its largest time but for early readings when windows of all widths were last handed over, µs.
+    #[must_use]
+    pub fn settled_high_us(&self) -> Option<i64> {
+        Some(self.settled_high_us).filter(|&high| high > i64::MIN)
+    }
+
+    /// Its largest time but for early readings, µs.
+    #[must_use]
+    pub fn high_us(&self) -> Option<i64> {
+        Some(self.high_us).filter(|&high| high > i64::MIN)
+    }
+
     /// Whether all windows of readings from `time_us` on are at hand.
     pub(super) fn knows_all_from(&self, time_us: i64) -> bool {
-        self.early.is_none()
-            && starts(time_us).iter().zip(&self.known_from).all(|(start, from)| start >= from)
+        // Each bound is the start of a window of its width.
+        self.early.is_none() && self.known_from.iter().all(|&from| time_us >= from)
     }
 
     /// The windows of a reading at `time_us` that must be brought first.
-    pub(super) fn missing(&self, time_us: i64) -> impl Iterator<Item = (usize, i64)> {
-        starts(time_us)
-            .into_iter()
-            .enumerate()
+    pub(super) fn missing(&self, time_us: i64, widths: Widths) -> impl Iterator<Item = (usize, i64)> {
+        let starts = starts(time_us);
+        widths
+            .iter()
+            .map(move |width| (width, starts[width]))
             .filter(|&(width, start)| self.may_be_stored(width, start) && self.find(width, start).is_err())
     }
 
@@ -137,7 +175,7 @@ impl SeriesState {
 
     pub(super) fn insert(&mut self, width: usize, window: Window) {
         if let Err(at) = self.find(width, window.start_us) {
-            self.windows[width].insert(at, window);
+            self.put(width, at, window);
         }
     }
 
@@ -150,9 +188,17 @@ impl SeriesState {
         }
     }
 
+    fn put(&mut self, width: usize, at: usize, window: Window) {
+        let windows = &mut self.windows[width];
+        if windows.len() == windows.capacity() {
+            windows.reserve_exact(1 + windows.len() / 4);
+        }
+        windows.insert(at, window);
+    }
+
     fn window(&mut self, width: usize, start_us: i64) -> &mut Window {
         let at = self.find(width, start_us).unwrap_or_else(|at| {
-            self.windows[width].insert(at, Window { start_us, ..Window::default() });
+            self.put(width, at, Window { start_us, ..Window::default() });
             at
         });
         &mut self.windows[width][at]
@@ -160,27 +206,27 @@ impl SeriesState {
 
     /// Folds its rows of a chunk in, in order of arrival.
     pub(super) fn apply(&mut self, rows: &[u32], readings: &Readings<'_>) -> Tally {
-        let times = &readings.columns.time_us;
         let mut tally = Tally::default();
-        let mut delta = Fold::default();
-        let mut rest = rows;
-        while let Some(&first) = rest.first() {
-            let start = start_of(times[first as usize], WIDTHS_US[0]);
-            let len =
-                rest.iter().take_while(|&&row| start_of(times[row as usize], WIDTHS_US[0]) == start).count();
-            let (run, later) = rest.split_at(len);
-            let starts = starts(start);
-            // A window that was written ahead of its lane's position holds some of these readings already.
-            let first_offset = readings.offset(run[0] as usize);
-            let is_ahead =
-                (0..WIDTHS_US.len()).any(|width| self.version(width, starts[width]) > first_offset);
-            tally = tally
-                + if is_ahead {
-                    self.apply_each(starts, run, readings)
-                } else {
-                    self.apply_run(starts, run, readings, &mut delta)
-                };
-            rest = later;
+        let mut last = None;
+        for &row in rows {
+            let row = row as usize;
+            let time_us = readings.columns.time_us[row];
+            let origin = readings.origin(row);
+            let is_early = origin.is_early(time_us);
+            if !is_early
+                && (self.open.holds(time_us) || self.can_open(time_us, origin.offset, readings, &mut tally))
+            {
+                self.add(row, time_us, readings);
+            } else {
+                tally = tally + self.apply_one(row, origin.offset, readings);
+            }
+            if self.see(time_us, is_early, last.map(|last: usize| readings.columns.time_us[last])) {
+                last = Some(row);
+            }
+        }
+        if let Some(last) = last {
+            let score = self.latest.take().and_then(|latest| latest.score);
+            self.latest = Some(readings.latest(last, score));
         }
         if let Some(&last) = rows.last() {
             let series = readings.table.series(readings.columns.series[last as usize]);
@@ -189,66 +235,76 @@ impl SeriesState {
         tally
     }
 
-    fn version(&self, width: usize, start_us: i64) -> i64 {
+    /// Turns to the 10 s of a reading, where it is the newest and its windows hold nothing from its offset on.
+    fn can_open(&mut self, time_us: i64, offset: i64, readings: &Readings<'_>, tally: &mut Tally) -> bool {
+        let starts = starts(time_us);
+        let is_current = starts[0] + WIDTHS_US[0] > self.high_us;
+        if !is_current || self.version(starts, readings.widths) > offset {
+            return false;
+        }
+        tally.bytes += self.settle(readings.widths);
+        self.open.begin(starts[0]);
+        true
+    }
+
+    /// The offset up to which one of these windows is complete already.
+    fn version(&self, starts: [i64; 4], widths: Widths) -> i64 {
+        widths.iter().map(|width| self.version_of(width, starts[width])).max().unwrap_or(0)
+    }
+
+    fn version_of(&self, width: usize, start_us: i64) -> i64 {
         self.find(width, start_us).map_or(0, |at| self.windows[width][at].version)
     }
 
-    /// Folds a run of one 10 s window, none of which is in its windows yet: once, and then into each.
-    fn apply_run(
-        &mut self,
-        starts: [i64; 4],
-        run: &[u32],
-        readings: &Readings<'_>,
-        delta: &mut Fold,
-    ) -> Tally {
-        let mut tally = Tally::default();
-        let (mut late, mut counted) = ([0; 4], false);
-        let mut histogram = std::mem::take(&mut delta.histogram);
-        histogram.clear();
-        *delta = Fold { histogram, ..Fold::default() };
-        for &row in run {
-            let row = row as usize;
-            let is_late = self.lateness(starts);
-            tally.late += u64::from(is_late[0]);
-            if readings.counts(row) {
-                readings.fold(row, delta);
-                (0..4).for_each(|width| late[width] += u64::from(is_late[width]));
-                counted = true;
-            }
-            self.see(row, readings);
+    /// Folds a reading of the current 10 s in.
+    #[inline]
+    fn add(&mut self, row: usize, time_us: i64, readings: &Readings<'_>) {
+        if readings.columns.has_value[row] {
+            self.open.add(time_us, readings.columns.value[row], readings.is_bad(row));
+        } else if readings.is_bad(row) {
+            self.open.with(|fold| fold.add_valueless(true));
         }
-        if counted {
-            for (width, late) in late.into_iter().enumerate() {
-                delta.late = late;
-                tally.bytes += self.change(width, starts[width], |fold| fold.merge(delta));
-            }
+        if let Some(state) = readings.state(row) {
+            self.open.with(|fold| fold.add_state(time_us, state));
         }
-        tally
     }
 
-    /// Folds a run of one 10 s window, reading by reading, into those windows that do not hold it yet.
-    fn apply_each(&mut self, starts: [i64; 4], run: &[u32], readings: &Readings<'_>) -> Tally {
-        let mut tally = Tally::default();
-        for &row in run {
-            let row = row as usize;
-            let is_late = self.lateness(starts);
-            let is_new: [bool; 4] =
-                std::array::from_fn(|width| readings.offset(row) >= self.version(width, starts[width]));
-            tally.late += u64::from(is_late[0] && is_new[0]);
-            for width in (0..4).filter(|&width| is_new[width] && readings.counts(row)) {
+    /// Folds one reading into those windows that do not hold it yet.
+    fn apply_one(&mut self, row: usize, offset: i64, readings: &Readings<'_>) -> Tally {
+        let starts = starts(readings.columns.time_us[row]);
+        let is_late = |width: usize, high_us: i64| starts[width] + WIDTHS_US[width] <= high_us;
+        let high_us = self.high_us;
+        let is_counted = offset >= readings.counted_from && is_late(0, high_us);
+        let mut tally = Tally { late: u64::from(is_counted), bytes: self.settle(readings.widths) };
+        // It may be newer: what comes for these 10 s from now on may be late.
+        self.open.close();
+        if !readings.counts(row) {
+            return tally;
+        }
+        for width in readings.widths.iter() {
+            if offset >= self.version_of(width, starts[width]) {
                 tally.bytes += self.change(width, starts[width], |fold| {
                     readings.fold(row, fold);
-                    fold.late += u64::from(is_late[width]);
+                    fold.late += u32::from(is_late(width, high_us));
                 });
             }
-            self.see(row, readings);
         }
         tally
     }
 
-    /// Which of these windows have ended.
-    fn lateness(&self, starts: [i64; 4]) -> [bool; 4] {
-        std::array::from_fn(|width| starts[width] + WIDTHS_US[width] <= self.high_us)
+    /// Puts what its windows do not hold yet into them; gives the memory by which what is to be written has grown.
+    pub(super) fn settle(&mut self, widths: Widths) -> usize {
+        if self.open.is_empty() {
+            return 0;
+        }
+        let mut open = std::mem::take(&mut self.open);
+        let starts = starts(open.start_us());
+        let delta = open.settled();
+        let grown =
+            widths.iter().map(|width| self.change(width, starts[width], |fold| fold.merge(delta))).sum();
+        open.clear();
+        self.open = open;
+        grown
     }
 
     /// Changes a window; gives the memory by which what is to be written has grown.
@@ -260,33 +316,29 @@ impl SeriesState {
         window.memory_bytes().saturating_sub(before)
     }
 
-    /// Takes note of a reading's time, and of the reading where it is the last; of equal times the one that
-    /// came last is.
-    fn see(&mut self, row: usize, readings: &Readings<'_>) {
-        let time_us = readings.columns.time_us[row];
-        let is_last = if readings.is_early(row) {
-            self.see_early(time_us)
-        } else {
-            let is_last = time_us >= self.high_us;
-            self.high_us = self.high_us.max(time_us);
-            self.end_early();
-            is_last
-        };
-        if is_last {
-            let score = self.latest.take().and_then(|latest| latest.score);
-            self.latest = Some(readings.latest(row, score));
+    /// Takes note of a reading's time; whether it is the last one, of equal times the one that came last.
+    /// `last_us` is the time of the last one of this chunk so far.
+    fn see(&mut self, time_us: i64, is_early: bool, last_us: Option<i64>) -> bool {
+        if is_early {
+            return self.see_early(time_us, last_us);
         }
+        let is_last = time_us >= self.high_us;
+        self.high_us = self.high_us.max(time_us);
+        if self.early.is_some() {
+            self.end_early();
+        }
+        is_last
     }
 
     /// Takes note of an early reading; whether it is the last one.
-    fn see_early(&mut self, time_us: i64) -> bool {
+    fn see_early(&mut self, time_us: i64, last_us: Option<i64>) -> bool {
         if time_us > self.high_us {
             let early = self.early.get_or_insert(Early { from_us: time_us, until_us: time_us });
             early.from_us = early.from_us.min(time_us);
             early.until_us = early.until_us.max(time_us);
         }
-        let is_first = |latest: &Latest| latest.time_us <= time_us;
-        self.high_us == i64::MIN && self.latest.as_ref().is_none_or(is_first)
+        let last_us = last_us.or(self.latest.as_ref().map(|latest| latest.time_us));
+        self.high_us == i64::MIN && last_us.is_none_or(|last_us| last_us <= time_us)
     }
 
     /// Early readings that the others have caught up with are early no more.
@@ -297,13 +349,17 @@ impl SeriesState {
     }
 
     /// Folds a score in; where that changed anything, the memory by which what is to be written has grown.
-    pub(super) fn score(&mut self, time_us: i64, offset: i64, score: f32) -> Option<usize> {
+    pub(super) fn score(&mut self, time_us: i64, offset: i64, score: f32, widths: Widths) -> Option<usize> {
+        let starts = starts(time_us);
+        if self.open.holds(time_us) && !self.open.is_empty() && offset >= self.version(starts, widths) {
+            return self.open.score(score).then_some(0);
+        }
         let mut grown = None;
-        for (width, start) in starts(time_us).into_iter().enumerate() {
-            let Ok(at) = self.find(width, start) else { continue };
+        for width in widths.iter() {
+            let Ok(at) = self.find(width, starts[width]) else { continue };
             let window = &self.windows[width][at];
             if offset >= window.version && score > window.fold.score {
-                let bytes = self.change(width, start, |fold| fold.score = score);
+                let bytes = self.change(width, starts[width], |fold| fold.score = score);
                 grown = Some(grown.unwrap_or(0) + bytes);
             }
         }
@@ -318,32 +374,61 @@ impl SeriesState {
         changed
     }
 
-    /// Its windows are on their way to the store, complete up to `version`.
-    pub(super) fn sent(&mut self, version: i64) {
-        for window in self.windows.iter_mut().flatten().filter(|window| window.dirty) {
+    /// Its windows of a level are on their way to the store, complete up to `version`.
+    pub(super) fn sent(&mut self, level: Level, version: i64) {
+        let windows = self.windows[..level.widths()].iter_mut().flatten();
+        for window in windows.filter(|window| window.dirty) {
             window.version = version;
             window.dirty = false;
         }
+        if level == Level::All {
+            self.settled_high_us = self.high_us;
+        }
     }
 
-    /// Lets stored windows go that only late data can touch: the current one of each width and the one before
-    /// stay, by the time of early readings and by that of the others.
+    /// Lets stored windows go that only late data can touch: the current one of each width and a few before stay,
+    /// by the time of early readings and by that of the others.
     pub(super) fn evict(&mut self) {
-        let high = Some(self.high_us).filter(|&high| high > i64::MIN);
+        let high = self.high_us();
         let tops = [high, self.early.map(|early| early.until_us)];
         for (width, windows) in self.windows.iter_mut().enumerate() {
-            let size = WIDTHS_US[width];
+            let (size, former) = (WIDTHS_US[width], FORMER_KEPT[width] * WIDTHS_US[width]);
             let is_current = |start_us: i64| {
                 let tops = tops.iter().flatten().map(|&top| start_of(top, size));
-                tops.into_iter().any(|top| (top - size..=top).contains(&start_us))
+                tops.into_iter().any(|top| (top - former..=top).contains(&start_us))
             };
             windows.retain(|window| window.dirty || is_current(window.start_us));
-            if windows.capacity() > 4 * WINDOWS_KEPT {
-                windows.shrink_to(WINDOWS_KEPT);
+            if windows.capacity() > ROOM_KEPT && windows.len() < windows.capacity() {
+                windows.shrink_to(ROOM_KEPT);
             }
             if let Some(high) = high {
-                self.known_from[width] = self.known_from[width].max(start_of(high, size) - size);
+                self.known_from[width] = self.known_from[width].max(start_of(high, size) - former);
             }
         }
+    }
+
+    /// Lets all windows go of a series that has not changed since it was last asked, if all of them are stored;
+    /// whether it did.
+    pub(super) fn evict_unused(&mut self) -> bool {
+        if std::mem::replace(&mut self.is_used, false) || !self.open.is_empty() {
+            return false;
+        }
+        let windows = || self.windows.iter().flatten();
+        if windows().next().is_none() || windows().any(|window| window.dirty) {
+            return false;
+        }
+        self.open = Open::default();
+        self.windows = Default::default();
+        let highest = [self.high_us(), self.early.map(|early| early.until_us)].into_iter().flatten().max();
+        if let Some(highest) = highest {
+            self.ask_up_to(highest);
+        }
+        true
+    }
+
+    /// Bytes of memory held.
+    pub(super) fn memory_bytes(&self) -> usize {
+        let windows = self.windows.iter().flatten().map(Window::memory_bytes).sum::<usize>();
+        size_of::<Self>() + windows + self.open.heap_bytes()
     }
 }

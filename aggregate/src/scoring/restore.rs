@@ -18,13 +18,12 @@ use super::machine::{Machine, Phase, Scoring};
 use super::rows::Open;
 use super::stored::Stored;
 use super::trainer::Training;
-use crate::client::{Store, quote};
 use crate::error::AggregateError;
-use crate::reload::is;
 use crate::settings::ScoringSettings;
+use crate::store::{ClickHouse, is, quote};
 
 #[derive(Clone, Debug, Row, Deserialize)]
-pub(super) struct StateRow {
+pub(crate) struct StateRow {
     pub(super) machine: String,
     pub(super) version: i64,
     pub(super) rows: u64,
@@ -34,7 +33,7 @@ pub(super) struct StateRow {
 }
 
 #[derive(Clone, Debug, Row, Deserialize)]
-pub(super) struct ModelRow {
+pub(crate) struct ModelRow {
     pub(super) machine: String,
     pub(super) effective: i64,
     pub(super) hash: String,
@@ -43,7 +42,7 @@ pub(super) struct ModelRow {
 }
 
 #[derive(Clone, Debug, Row, Deserialize)]
-pub(super) struct CommissioningRow {
+pub(crate) struct CommissioningRow {
     pub(super) machine: String,
     pub(super) since: i64,
     pub(super) first: i64,
@@ -53,19 +52,14 @@ pub(super) struct CommissioningRow {
 
 /// What the tables hold of a lane's machines. Chunks of commissioning rows come in the order of their first.
 #[derive(Debug, Default)]
-pub(super) struct Rows {
+pub(crate) struct Rows {
     pub(super) states: Vec<StateRow>,
     pub(super) models: Vec<ModelRow>,
     pub(super) chunks: Vec<CommissioningRow>,
 }
 
-/// Reads a lane's machines back.
-pub(super) async fn load(
-    store: &Store,
-    lane: &TopicPartition,
-    settings: &ScoringSettings,
-    table: &mut SeriesTable,
-) -> Result<Vec<Machine>, AggregateError> {
+/// Reads the rows of a lane's machines.
+pub(crate) async fn rows(store: &ClickHouse, lane: &TopicPartition) -> Result<Rows, AggregateError> {
     let of = is(lane);
     let sql = format!(
         "SELECT machine, version, rows, phase, model, state FROM {{database}}.scorer_states FINAL WHERE {of}"
@@ -85,7 +79,7 @@ pub(super) async fn load(
         );
         chunks = store.rows(&sql).await?;
     }
-    Ok(machines(Rows { states, models, chunks }, lane, settings, table))
+    Ok(Rows { states, models, chunks })
 }
 
 /// The machines out of their rows.

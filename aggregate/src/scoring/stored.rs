@@ -42,14 +42,11 @@ pub(super) fn snapshot(
     let mut dirty: Vec<&mut Machine> = machines.iter_mut().filter(|machine| machine.is_dirty).collect();
     parts.extend(commissioning(lane, &dirty, table));
     parts.extend(models(lane, &dirty, table));
-    parts.extend(anomalies(lane, position, &dirty, table));
     parts.extend(states(lane, position, &dirty, table));
     for machine in &mut dirty {
         machine.is_dirty = false;
-        machine.ended.clear();
         machine.commissioning.saved = machine.commissioning.len();
         if let Phase::Scoring(scoring) = &mut machine.phase {
-            scoring.is_event_changed = false;
             scoring.is_stored = true;
         }
         if matches!(machine.phase, Phase::Scoring(_) | Phase::Off) {
@@ -65,7 +62,7 @@ fn part(table: &'static str, columns: usize, rows: usize, fill: impl FnOnce(&mut
     }
     let mut block = Block::new(columns, rows);
     fill(&mut block);
-    Some(Part { table, rows, bytes: block.finish() })
+    Some(Part { table: table.into(), rows, bytes: block.finish() })
 }
 
 fn commissioning(lane: &TopicPartition, dirty: &[&mut Machine], table: &SeriesTable) -> Option<Part> {
@@ -125,20 +122,21 @@ fn models(lane: &TopicPartition, dirty: &[&mut Machine], table: &SeriesTable) ->
     })
 }
 
-fn anomalies(
+/// Encodes the events that changed, and marks them clean.
+pub(super) fn anomalies(
     lane: &TopicPartition,
     position: i64,
-    dirty: &[&mut Machine],
+    machines: &mut [Machine],
     table: &SeriesTable,
 ) -> Option<Part> {
-    let mut events: Vec<(&str, &Event)> = Vec::new();
-    for machine in dirty {
+    let mut events: Vec<(&str, Event)> = Vec::new();
+    for machine in machines {
         let name = table.name(machine.name);
-        events.extend(machine.ended.iter().map(|event| (name, event)));
-        if let Phase::Scoring(scoring) = &machine.phase
-            && scoring.is_event_changed
+        events.extend(machine.ended.drain(..).map(|event| (name, event)));
+        if let Phase::Scoring(scoring) = &mut machine.phase
+            && std::mem::take(&mut scoring.is_event_changed)
         {
-            events.extend(scoring.event.iter().map(|event| (name, event)));
+            events.extend(scoring.event.iter().map(|event| (name, event.clone())));
         }
     }
     let until: Vec<Option<i64>> = events.iter().map(|(_, event)| event.until_us).collect();

@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 
 use stillwell_schema::Offset;
 use stillwell_schema::clock::SystemClock;
+use stillwell_source::chunk::RecordChunk;
 use stillwell_source::decode::decode_chunk;
 use stillwell_source::decode::json::JsonDecoder;
 use stillwell_source::settings::TimeUnit;
@@ -96,15 +97,16 @@ impl Lane {
         let decoded = decode_chunk(&mut self.decoder, &chunk, &mut self.table).unwrap();
         assert!(decoded.failures.is_empty());
         let (groups, _) = self.fold.gather(&decoded.columns, &self.table);
-        self.fold.apply(&chunk, &decoded.columns, &groups, &self.table);
-        self.scoring.take(&id(), &chunk, &decoded.columns, &self.table, &mut self.fold);
+        let origins = Origin::all(&chunk);
+        self.fold.apply(&origins, &decoded.columns, &groups, &self.table);
+        self.scoring.take(&id(), &origins, &decoded.columns, &self.table, &mut self.fold);
         self.alerts.append(&mut self.scoring.alerts);
     }
 
     /// Stores what changed; all but the states, where the process dies before.
     fn store(&mut self, position: i64, tables: &mut Tables, is_whole: bool) {
         let mut parts = Vec::new();
-        self.scoring.snapshot(&id(), position, &self.table, &mut parts);
+        self.scoring.snapshot(&id(), position, Level::All, &self.table, &mut parts);
         tables.write(&parts, is_whole);
     }
 

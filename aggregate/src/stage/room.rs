@@ -12,30 +12,50 @@ const PROCESS_BYTES_MAX: usize = 96 << 20;
 const LANE_BYTES_MAX: usize = 24 << 20;
 
 /// The lanes of a process.
-#[derive(Debug, Default)]
-pub(crate) struct Room(Arc<AtomicUsize>);
+#[derive(Debug)]
+pub(crate) struct Room {
+    lanes: Arc<AtomicUsize>,
+    windows_bytes_max: usize,
+}
 
 /// What one of them may fill, for as long as it is there.
 #[derive(Debug)]
-pub(super) struct Share(Arc<AtomicUsize>);
+pub(super) struct Share {
+    lanes: Arc<AtomicUsize>,
+    windows_bytes_max: usize,
+}
 
 impl Room {
+    /// With so much memory for all windows.
+    pub(crate) fn new(windows_bytes_max: usize) -> Self {
+        Self { lanes: Arc::default(), windows_bytes_max }
+    }
+
     pub(super) fn enter(&self) -> Share {
-        self.0.fetch_add(1, Ordering::Relaxed);
-        Share(Arc::clone(&self.0))
+        self.lanes.fetch_add(1, Ordering::Relaxed);
+        Share { lanes: Arc::clone(&self.lanes), windows_bytes_max: self.windows_bytes_max }
     }
 }
 
 impl Share {
     /// Bytes of what changed that a lane may hold before it takes no more chunks.
     pub(super) fn bytes_max(&self) -> usize {
-        (PROCESS_BYTES_MAX / self.0.load(Ordering::Relaxed).max(1)).min(LANE_BYTES_MAX)
+        (PROCESS_BYTES_MAX / self.lanes()).min(LANE_BYTES_MAX)
+    }
+
+    /// Bytes of windows from which on those go that were not in use lately.
+    pub(super) fn windows_bytes_max(&self) -> usize {
+        self.windows_bytes_max / self.lanes()
+    }
+
+    fn lanes(&self) -> usize {
+        self.lanes.load(Ordering::Relaxed).max(1)
     }
 }
 
 impl Drop for Share {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.lanes.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -45,7 +65,7 @@ mod tests {
 
     #[test]
     fn lanes_share_the_room_of_their_process() {
-        let room = Room::default();
+        let room = Room::new(1 << 30);
         let first = room.enter();
         assert_eq!(first.bytes_max(), LANE_BYTES_MAX);
         let others: Vec<Share> = (1..8).map(|_| room.enter()).collect();

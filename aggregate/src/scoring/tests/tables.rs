@@ -19,7 +19,7 @@ impl Tables {
     pub(super) fn write(&mut self, parts: &[Part], is_whole: bool) {
         for part in parts {
             let block = Block::read(&part.bytes);
-            (0..part.rows).for_each(|row| match part.table {
+            (0..part.rows).for_each(|row| match &*part.table {
                 "commissioning" => {
                     let chunk = block.chunk(row);
                     self.chunks.insert((chunk.machine.clone(), chunk.since, chunk.first), chunk);

@@ -1,0 +1,146 @@
+//! When a lane writes what it has changed, and how much of it.
+//!
+//! Windows of 10 s and last readings are watched live: they are written as soon as an interval has passed, or alerts
+//! were raised. A longer window is written with them while they are few beside what was folded, and else after a
+//! longer interval: written each time, it would be written hundreds of times before it ends.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::fold::Level;
+
+/// A lane with more before it than it folded since its last snapshot shows nobody anything new: it writes so many
+/// times less often, and thereby each window that is still open fewer times.
+const CATCHING_UP: u32 = 4;
+/// Series whose longer windows are written at every flush.
+const FEW_SERIES: usize = 500;
+/// Readings for each series, from which on writing its longer windows is cheap beside folding them.
+const READINGS_PER_SERIES: usize = 64;
+/// Snapshots after which memory is looked at.
+const LOOK_AFTER: u32 = 8;
+
+/// How often a lane writes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Intervals {
+    pub(crate) fine: Duration,
+    pub(crate) coarse: Duration,
+}
+
+/// What one lane has not written yet, and when it does.
+#[derive(Debug)]
+pub(super) struct Pace {
+    intervals: Intervals,
+    /// When windows of 10 s are written next, and whether there is anything to write.
+    fine_at: Instant,
+    is_fine_changed: bool,
+    /// The same of all widths.
+    coarse_at: Instant,
+    is_coarse_changed: bool,
+    /// Readings folded since all widths were written.
+    readings: usize,
+    /// The position of the last snapshot.
+    sent: i64,
+    snapshots: u32,
+}
+
+impl Pace {
+    pub(super) fn new(intervals: Intervals, position: i64, now: Instant) -> Self {
+        Self {
+            intervals,
+            fine_at: now + intervals.fine,
+            is_fine_changed: false,
+            coarse_at: now + intervals.coarse,
+            is_coarse_changed: false,
+            readings: 0,
+            sent: position,
+            snapshots: 0,
+        }
+    }
+
+    /// So many readings were folded; alerts do not wait.
+    pub(super) fn changed(&mut self, readings: usize, has_alerts: bool, now: Instant) {
+        (self.is_fine_changed, self.is_coarse_changed) = (true, true);
+        self.readings += readings;
+        if has_alerts {
+            self.fine_at = self.fine_at.min(now);
+        }
+    }
+
+    /// When something is to be written; none while there is nothing.
+    pub(super) fn due(&self) -> Option<Instant> {
+        let fine = self.is_fine_changed.then_some(self.fine_at);
+        let coarse = self.is_coarse_changed.then_some(self.coarse_at);
+        fine.into_iter().chain(coarse).min()
+    }
+
+    /// What is written now, where windows of so many series changed since all widths were written.
+    pub(super) fn level(&self, series: usize, now: Instant) -> Level {
+        let is_cheap = series <= FEW_SERIES || series * READINGS_PER_SERIES <= self.readings;
+        if now >= self.coarse_at || is_cheap { Level::All } else { Level::Fine }
+    }
+
+    /// A snapshot is on its way; the log ends at `end`.
+    pub(super) fn sent(&mut self, level: Level, position: i64, end: i64, now: Instant) {
+        let is_behind = end - position > position - self.sent;
+        self.sent = position;
+        self.is_fine_changed = false;
+        self.fine_at = now + self.intervals.fine * if is_behind { CATCHING_UP } else { 1 };
+        if level == Level::All {
+            self.is_coarse_changed = false;
+            self.readings = 0;
+            self.coarse_at = now + self.intervals.coarse;
+        }
+    }
+
+    /// The snapshot is stored: a store that is slow gets a rest. Whether it is time to look at the memory.
+    pub(super) fn landed(&mut self, now: Instant) -> bool {
+        self.fine_at = self.fine_at.max(now + self.intervals.fine / 4);
+        self.snapshots += 1;
+        self.snapshots.is_multiple_of(LOOK_AFTER)
+    }
+
+    /// Everything is to be written now.
+    pub(super) fn finish(&mut self, now: Instant) {
+        (self.fine_at, self.coarse_at) = (now, now);
+        self.is_fine_changed |= self.is_coarse_changed;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const INTERVALS: Intervals = Intervals { fine: Duration::from_secs(1), coarse: Duration::from_secs(10) };
+
+    #[test]
+    fn many_long_windows_are_written_less_often() {
+        let start = Instant::now();
+        let mut pace = Pace::new(INTERVALS, 0, start);
+        assert_eq!(pace.due(), None);
+        pace.changed(1000, false, start);
+        assert_eq!(pace.due(), Some(start + INTERVALS.fine));
+        assert_eq!(pace.level(FEW_SERIES, start), Level::All);
+        assert_eq!(pace.level(1000, start), Level::Fine);
+        assert_eq!(pace.level(1000, start + INTERVALS.coarse), Level::All);
+        pace.sent(Level::Fine, 10, 10, start);
+        assert_eq!(pace.due(), Some(start + INTERVALS.coarse), "the long ones are not forgotten");
+        pace.changed(64_000, false, start);
+        assert_eq!(pace.level(1000, start), Level::All, "it is little beside the readings");
+        pace.sent(Level::All, 20, 20, start);
+        assert_eq!(pace.due(), None);
+    }
+
+    #[test]
+    fn alerts_do_not_wait_and_a_lane_that_is_behind_does() {
+        let start = Instant::now();
+        let mut pace = Pace::new(INTERVALS, 0, start);
+        pace.changed(1, true, start);
+        assert_eq!(pace.due(), Some(start));
+        pace.sent(Level::All, 10, 100, start);
+        pace.changed(1, false, start);
+        assert_eq!(pace.due(), Some(start + INTERVALS.fine * CATCHING_UP));
+        pace.finish(start);
+        assert_eq!(pace.due(), Some(start));
+    }
+}
