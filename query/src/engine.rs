@@ -33,6 +33,7 @@ use tokio_util::sync::CancellationToken;
 use self::running::{Running, Slot};
 use crate::archive::{Catalogue, Pin};
 use crate::error::{Position, QueryError};
+use crate::lineage::WindowRows;
 use crate::settings::{Limits, QuerySettings};
 use crate::views::{ViewTable, Views};
 
@@ -203,7 +204,8 @@ fn reads_views(plan: &LogicalPlan) -> Result<bool, QueryError> {
     let mut found = false;
     plan.apply_with_subqueries(|node| {
         if let LogicalPlan::TableScan(scan) = node {
-            found |= source_as_provider(&scan.source)?.is::<ViewTable>();
+            let provider = source_as_provider(&scan.source)?;
+            found |= provider.is::<ViewTable>() || provider.is::<WindowRows>();
         }
         Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
     })?;

@@ -2,8 +2,8 @@
 //! PostgreSQL wire and in a browser.
 //!
 //! Reading order: [`settings`] says what can be set; [`archive`] turns the manifest into tables; [`views`] does
-//! the same for ClickHouse; [`engine`] plans and runs statements within their caps; [`http`] and [`pg`] carry
-//! them; [`server`] puts it together.
+//! the same for ClickHouse; [`lineage`] follows a view's cell into both; [`engine`] plans and runs statements within
+//! their caps; [`http`] and [`pg`] carry them; [`server`] puts it together.
 //!
 //! **Architecture invariant:** this crate never learns of Kafka clients or models, and never writes: what it
 //! knows, it reads from the archive and from ClickHouse.
@@ -12,6 +12,7 @@ pub mod archive;
 pub mod engine;
 mod error;
 mod http;
+mod lineage;
 mod pg;
 mod pipeline;
 mod server;

@@ -84,9 +84,10 @@ impl WindowReadings {
     /// Which readings they are.
     fn condition(&self) -> Expr {
         let time = |us| lit(ScalarValue::TimestampMicrosecond(Some(us), Some("UTC".into())));
+        let text = |text: &str| lit(ScalarValue::Utf8View(Some(text.to_owned())));
         col("machine")
-            .eq(lit(self.machine.as_str()))
-            .and(col("sensor").eq(lit(self.sensor.as_str())))
+            .eq(text(&self.machine))
+            .and(col("sensor").eq(text(&self.sensor)))
             .and(col("time").gt_eq(time(self.times_us.start)))
             .and(col("time").lt(time(self.times_us.end)))
     }

@@ -18,6 +18,7 @@ use stillwell_schema::paths::FileKind;
 use super::deadline::CappedPlanner;
 use crate::archive::{ArchiveTable, Catalogue, STORE_URL, open};
 use crate::error::QueryError;
+use crate::lineage;
 use crate::settings::{Limits, QuerySettings};
 use crate::views::{ViewTable, Views, schemas};
 
@@ -54,7 +55,7 @@ pub(super) fn state(
     catalogue: &Arc<Catalogue>,
     views: &Views,
 ) -> Result<SessionState, QueryError> {
-    let state = SessionStateBuilder::new()
+    let mut state = SessionStateBuilder::new()
         .with_default_features()
         .with_config(config())
         .with_runtime_env(runtime)
@@ -63,6 +64,7 @@ pub(super) fn state(
     let database = MemoryCatalogProvider::new();
     database.register_schema(SCHEMA, Arc::new(tables(catalogue, views)?))?;
     state.catalog_list().register_catalog(CATALOG.to_owned(), Arc::new(database));
+    lineage::register(&mut state, catalogue, views);
     Ok(state)
 }
 

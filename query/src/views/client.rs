@@ -129,6 +129,11 @@ impl Views {
         Self { client, database: settings.database.clone() }
     }
 
+    /// The database of the views.
+    pub(crate) fn database(&self) -> &str {
+        &self.database
+    }
+
     /// A view's full name, quoted.
     pub(crate) fn path(&self, view: &str) -> String {
         format!("{}.{}", identifier(&self.database), identifier(view))
