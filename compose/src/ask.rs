@@ -44,6 +44,19 @@ pub fn print_sql(base: &str, statement: &str, format: Format) -> anyhow::Result<
     Ok(2)
 }
 
+/// The answer to one statement as the server sends it, JSON of `max_rows` at most.
+///
+/// # Errors
+/// What the server answers, or that there is none.
+pub(crate) fn answer(base: &str, statement: &str, max_rows: usize) -> anyhow::Result<Value> {
+    let body = json!({ "sql": statement, "max_rows": max_rows }).to_string();
+    let answer = request(base, "POST", "/v1/sql", "application/json", &body)?;
+    if answer.status != 200 {
+        bail!("{}", error_of(&answer.body));
+    }
+    answer.json()
+}
+
 /// Prints health and watermarks; the exit code is 1 where a part has failed.
 ///
 /// # Errors

@@ -20,6 +20,7 @@ use crate::engines::fetch::{Sources, cache_folder};
 use crate::engines::guard;
 use crate::evidence;
 use crate::life;
+use crate::lineage;
 use crate::load::generate::{self, GenerateArgs};
 use crate::load::replay::{self, ReplayArgs};
 use crate::stages::{self, Running, Stages};
@@ -84,6 +85,9 @@ enum Command {
     Replay(Box<ReplayArgs>),
     /// Ask a running stack one statement
     Sql(SqlArgs),
+    /// From a cell of a view to its window, its readings' files and rows, Kafka offsets and traces
+    #[command(after_help = lineage::EXAMPLES)]
+    Lineage(LineageArgs),
     /// Health and watermarks of a running stack; exits with 1 where a part has failed
     Status(AskedArgs),
     #[command(flatten)]
@@ -153,6 +157,14 @@ struct SqlArgs {
 }
 
 #[derive(Args, Clone, Debug)]
+struct LineageArgs {
+    #[command(flatten)]
+    cell: lineage::CellArgs,
+    #[command(flatten)]
+    asked: AskedArgs,
+}
+
+#[derive(Args, Clone, Debug)]
 struct GuardArgs {
     #[arg(long)]
     pid_file: PathBuf,
@@ -197,6 +209,7 @@ impl Cli {
                 return ask::print_sql(&base, &args.statement, args.format);
             }
             Command::Decode(args) => return decode::run(args, &config),
+            Command::Lineage(args) => return lineage::run(&args.cell, &base_of(&args.asked, &config)?),
             Command::Status(args) => return ask::print_status(&base_of(args, &config)?),
             _ => {}
         }
@@ -260,6 +273,7 @@ async fn execute(command: Command, config: Config) -> anyhow::Result<()> {
             Ok(())
         }
         Command::Sql(_)
+        | Command::Lineage(_)
         | Command::Status(_)
         | Command::Evidence(_)
         | Command::Decode(_)

@@ -2,9 +2,9 @@
 //!
 //! Reading order: [`cli`] is what a user types; [`config`] what is set; [`stages`] turns settings into running
 //! stages; [`engines`] are the local Kafka and ClickHouse; [`up`] is everything on one machine; [`load`] makes
-//! readings to try it with; [`ask`] is the client side of a running stack, [`evidence`] and [`life`] those of an
-//! archive; [`decode`] shows what a topic's decoder makes of some bytes, [`dlq`] what it could not read and sends
-//! that again.
+//! readings to try it with; [`ask`] is the client side of a running stack, and `lineage` what that says of a view's
+//! cell; [`evidence`] and [`life`] are the sides of an archive; [`decode`] shows what a topic's decoder makes of some
+//! bytes, [`dlq`] what it could not read and sends that again.
 
 pub mod ask;
 pub mod cli;
@@ -16,6 +16,7 @@ pub mod engines;
 pub mod evidence;
 pub mod files;
 pub mod life;
+mod lineage;
 pub mod load;
 pub mod stages;
 pub mod telemetry;
