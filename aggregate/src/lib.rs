@@ -27,6 +27,6 @@ pub mod window;
 
 pub use error::AggregateError;
 pub use fold::SeriesLimits;
-pub use migrate::migrate;
+pub use migrate::{Cluster, Keep, KeepError, Layout, REPLICA_NAME, REPLICA_PATH, migrate, script};
 pub use run::run;
 pub use settings::{AggregateSettings, ClickHouseSettings, ScoringSettings};

@@ -18,7 +18,7 @@ use crate::window::TABLES;
 
 mod clickhouse_http;
 
-pub(crate) use clickhouse_http::{ClickHouse, is, quote};
+pub(crate) use clickhouse_http::{ClickHouse, identifier, is, quote};
 
 /// The tables that hold the windows of each width.
 #[derive(Clone, Debug, PartialEq, Eq)]

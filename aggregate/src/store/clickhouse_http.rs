@@ -36,7 +36,9 @@ impl ClickHouse {
             .with_user(&settings.user)
             .with_password(&settings.password)
             .with_compression(Compression::None)
-            .with_setting("max_query_size", QUERY_BYTES_MAX);
+            .with_setting("max_query_size", QUERY_BYTES_MAX)
+            // Of tables over a cluster too: what is answered is stored on its shard.
+            .with_setting("distributed_foreground_insert", "1");
         Self { client, database: identifier(&settings.database) }
     }
 
@@ -148,7 +150,7 @@ pub(crate) fn is(lane: &TopicPartition) -> String {
 }
 
 /// A name of SQL.
-fn identifier(name: &str) -> String {
+pub(crate) fn identifier(name: &str) -> String {
     format!("`{}`", name.replace('\\', "\\\\").replace('`', "\\`"))
 }
 
