@@ -23,6 +23,7 @@ use crate::life;
 use crate::lineage;
 use crate::load::generate::{self, GenerateArgs};
 use crate::load::replay::{self, ReplayArgs};
+use crate::migrations::{self, MigrationsArgs};
 use crate::stages::{self, Running, Stages};
 use crate::telemetry;
 use crate::up::{self, UpArgs};
@@ -101,6 +102,9 @@ enum Command {
     Life(life::Command),
     /// Print every setting with its default
     Config,
+    /// Print the statements that make ClickHouse's tables, for one server or a cluster
+    #[command(after_help = migrations::EXAMPLES)]
+    Migrations(MigrationsArgs),
     /// Fetch the local engines into the cache, such as before a machine is cut off from the registries
     Fetch,
     /// Print a shell's completions
@@ -217,6 +221,7 @@ impl Cli {
         let command = match self.command {
             Command::Evidence(command) => return evidence::run(command, &config),
             Command::Life(command) => return life::run(command, &config),
+            Command::Migrations(args) => return migrations::run(&args, config),
             command => command,
         };
         if let Command::Dlq(command) = command {
@@ -280,6 +285,7 @@ async fn execute(command: Command, config: Config) -> anyhow::Result<()> {
         | Command::Life(_)
         | Command::Dlq(_)
         | Command::Config
+        | Command::Migrations(_)
         | Command::Completions { .. }
         | Command::ClickhouseServer(_)
         | Command::Guard(_) => Ok(()),
@@ -355,7 +361,7 @@ async fn stage(
     let running = if which.ingest {
         Running::ingest(&config, &args.data, &board)?
     } else {
-        stillwell_aggregate::migrate(&stages::clickhouse_settings(&config)).await?;
+        stillwell_aggregate::migrate(&stages::clickhouse_settings(&config), &config.layout()?).await?;
         Running::aggregate(&config, &board)?
     };
     announce(&format!(

@@ -15,9 +15,11 @@ use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 use stillwell_schema::ArchiveUrl;
 
+mod clickhouse;
 mod life;
 mod topic;
 
+pub use clickhouse::{ClickHouse, Views};
 pub use life::{Compaction, RetentionClass};
 pub use topic::{Registry, Sparkplug, Topic};
 
@@ -51,6 +53,8 @@ pub struct Config {
     pub retention: Vec<RetentionClass>,
     /// Where ClickHouse is.
     pub clickhouse: ClickHouse,
+    /// How long the views keep what.
+    pub views: Views,
     /// The read side's writer.
     pub aggregate: Aggregate,
     /// The scorer.
@@ -72,6 +76,7 @@ impl Default for Config {
             compaction: Compaction::default(),
             retention: Vec::new(),
             clickhouse: ClickHouse::default(),
+            views: Views::default(),
             aggregate: Aggregate::default(),
             scoring: Scoring::default(),
             query: Query::default(),
@@ -149,52 +154,6 @@ impl Default for Ingest {
             memory_bytes_max: 256 << 20,
             checkpoint_interval_s: 3600,
         }
-    }
-}
-
-/// `[clickhouse]`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct ClickHouse {
-    /// Its HTTP interface; empty where `up` runs its own.
-    pub url: String,
-    /// User.
-    pub user: String,
-    /// Password.
-    pub password: String,
-    /// Database.
-    pub database: String,
-}
-
-impl Default for ClickHouse {
-    fn default() -> Self {
-        Self {
-            url: String::new(),
-            user: "default".into(),
-            password: String::new(),
-            database: "stillwell".into(),
-        }
-    }
-}
-
-impl ClickHouse {
-    /// Takes `http://[user[:password]@]host:port`.
-    pub fn set_url(&mut self, url: &str) {
-        let (scheme, rest) = url.split_once("://").unwrap_or(("http", url));
-        let (login, host) = rest.rsplit_once('@').map_or((None, rest), |(login, host)| (Some(login), host));
-        self.url = format!("{scheme}://{host}");
-        if let Some(login) = login {
-            let (user, password) = login.split_once(':').unwrap_or((login, ""));
-            self.user = user.to_owned();
-            self.password = password.to_owned();
-        }
-    }
-
-    /// The URL with user and password.
-    #[must_use]
-    pub fn full_url(&self) -> String {
-        let (scheme, host) = self.url.split_once("://").unwrap_or(("http", &self.url));
-        format!("{scheme}://{}:{}@{host}", self.user, self.password)
     }
 }
 
@@ -369,6 +328,7 @@ impl Config {
         for topic in &self.topic {
             crate::stages::topic_keys(topic)?;
         }
+        self.layout()?;
         self.retention.iter().try_for_each(RetentionClass::check)
     }
 }
@@ -556,13 +516,5 @@ mod tests {
         let flat = config.kafka.flat_properties().unwrap();
         assert_eq!(flat["security.protocol"], "SSL");
         assert_eq!(flat["fetch.min.bytes"], "1");
-    }
-
-    #[test]
-    fn a_clickhouse_url_may_carry_a_login() {
-        let mut clickhouse = ClickHouse::default();
-        clickhouse.set_url("http://reader:se:cret@db:8123");
-        assert_eq!((&*clickhouse.url, &*clickhouse.user), ("http://db:8123", "reader"));
-        assert_eq!(clickhouse.full_url(), "http://reader:se:cret@db:8123");
     }
 }

@@ -4,7 +4,7 @@
 //! stages; [`engines`] are the local Kafka and ClickHouse; [`up`] is everything on one machine; [`load`] makes
 //! readings to try it with; [`ask`] is the client side of a running stack, and `lineage` what that says of a view's
 //! cell; [`evidence`] and [`life`] are the sides of an archive; [`decode`] shows what a topic's decoder makes of some
-//! bytes, [`dlq`] what it could not read and sends that again.
+//! bytes, [`dlq`] what it could not read and sends that again; `migrations` prints the tables' statements.
 
 pub mod ask;
 pub mod cli;
@@ -18,6 +18,7 @@ pub mod files;
 pub mod life;
 mod lineage;
 pub mod load;
+mod migrations;
 pub mod stages;
 pub mod telemetry;
 pub mod topics;

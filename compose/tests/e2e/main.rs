@@ -3,6 +3,7 @@
 
 mod browser;
 mod bucket;
+mod cluster;
 mod crash;
 mod dlq;
 mod lifecycle;
