@@ -11,6 +11,7 @@ use crate::settings::ClickHouseSettings;
 const STEPS: &[(&str, &str)] = &[
     ("0001_tables", include_str!("../sql/0001_tables.sql")),
     ("0002_views", include_str!("../sql/0002_views.sql")),
+    ("0006_machines", include_str!("../sql/0006_machines.sql")),
 ];
 
 const LEDGER: &str = "CREATE TABLE IF NOT EXISTS {database}.migrations (name String, sha256 String, applied DateTime DEFAULT now()) ENGINE = ReplacingMergeTree ORDER BY name";

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::client::Store;
 use crate::error::AggregateError;
 use crate::flush::{Flusher, Outbox, SNAPSHOTS_MAX};
+use crate::machines::Follower;
 use crate::scoring::Scorer;
 use crate::settings::AggregateSettings;
 use crate::stage::{Aggregate, Room};
@@ -39,6 +40,13 @@ pub async fn run(
         Outbox::new(settings.kafka.clone(), settings.alerts_topic, settings.group.clone(), board.clone());
     let flusher = Flusher { store: store.clone(), outbox, board: board.clone(), clock: Arc::clone(&clock) };
     let mut flusher = tokio::spawn(flusher.run(waiting));
+    let follower = Follower {
+        kafka: settings.kafka.clone(),
+        topic: settings.machines_topic,
+        store: store.clone(),
+        board: board.clone(),
+        clock: Arc::clone(&clock),
+    };
     let aggregate = Aggregate {
         store,
         topics: settings.topics.clone(),
@@ -61,6 +69,8 @@ pub async fn run(
     board.set("aggregate", State::Ok, "");
     let budget = Budget::new(settings.memory_bytes);
     let stop = stop.child_token();
+    // It waits for what is away by itself, and stops nobody.
+    tokio::spawn(follower.run(stop.clone()));
     let consumer = consumer::run(consumer, Arc::new(aggregate), budget, clock, stop.clone());
     tokio::pin!(consumer);
     let ended = tokio::select! {
@@ -74,6 +84,7 @@ pub async fn run(
     };
     // The lanes are gone, and with them the flusher's queue.
     flusher.abort();
+    stop.cancel();
     board.remove("aggregate");
     ended
 }

@@ -54,6 +54,8 @@ pub struct AggregateSettings {
     pub clickhouse: ClickHouseSettings,
     /// Where alerts go.
     pub alerts_topic: String,
+    /// The topic of the machine registry; empty where there is none.
+    pub machines_topic: String,
     /// The scorer.
     pub scoring: ScoringSettings,
     /// How often the views are brought up to date.
