@@ -60,10 +60,17 @@ FROM (
     FROM {database}.machines_history
 );
 
--- One row: how many versions there are, and when the topic was last read to its end.
+-- One row: how many versions there are, what tells that none of them has changed, and when the topic was last read to
+-- its end.
 CREATE OR REPLACE VIEW {database}.machines_registry AS
-SELECT
-    toInt64(ifNull((SELECT count() FROM {database}.machines_history), 0)) AS versions,
-    minOrNull(updated) AS read_until
-FROM {database}.machine_registry_state FINAL
-WHERE topic = (SELECT argMax(topic, updated) FROM {database}.machine_registry_state);
+SELECT versions, fingerprint, read_until
+FROM (
+    SELECT toInt64(count()) AS versions, sum(cityHash64(topic, machine, valid_from, version)) AS fingerprint
+    FROM {database}.machine_rows FINAL
+    WHERE deleted = 0 AND topic = (SELECT argMax(topic, updated) FROM {database}.machine_registry_state)
+) AS held
+CROSS JOIN (
+    SELECT minOrNull(updated) AS read_until
+    FROM {database}.machine_registry_state FINAL
+    WHERE topic = (SELECT argMax(topic, updated) FROM {database}.machine_registry_state)
+) AS state;
