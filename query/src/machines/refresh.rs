@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::held::{Freshness, Held};
 use super::{Machines, file};
+use crate::views::client::MachineRow;
 use crate::views::{Views, ViewsError};
 
 /// Its name on the board.
@@ -52,13 +53,8 @@ impl Machines {
         let fresh = if held.fingerprint == Some(mark.fingerprint) {
             Held { freshness, ..Held::clone(&held) }
         } else {
-            let versions = views.machines().await?;
-            let made =
-                apart(move || Held::of(versions.into_iter().collect::<MachineRegistry>(), freshness)).await;
-            let made = made.map_err(|error| ViewsError::Answer {
-                view: "machines_history",
-                what: error.to_string().into(),
-            })?;
+            let rows = views.machines().await?;
+            let made = apart(move || held_of(rows, freshness)).await?;
             let is_same = made.registry == held.registry;
             let filed_us = held.filed_us.filter(|_| is_same);
             Held { fingerprint: Some(mark.fingerprint), filed_us, ..made }
@@ -98,6 +94,12 @@ impl Machines {
         let (state, detail) = says(age_s, trouble.as_ref());
         board.set(PART, state, detail);
     }
+}
+
+fn held_of(rows: Vec<MachineRow>, freshness: Freshness) -> Result<Held, ViewsError> {
+    let versions = rows.into_iter().map(MachineRow::version).collect::<Result<MachineRegistry, _>>()?;
+    Held::of(versions, freshness)
+        .map_err(|error| ViewsError::Answer { view: "machines_history", what: error.to_string().into() })
 }
 
 /// What the board says of a copy of that age, and of what keeps it from being fresher.

@@ -45,11 +45,12 @@ impl Shown {
 
     /// Its columns.
     pub(crate) fn schema(self) -> SchemaRef {
-        let text = |name| Field::new(name, DataType::Utf8, false);
-        let time =
-            |name| Field::new(name, DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())), false);
-        let count = |name| Field::new(name, DataType::Int64, false);
-        let maybe = |name| Field::new(name, DataType::Float64, true);
+        let text = |name: &str| Field::new(name, DataType::Utf8, false);
+        let time = |name: &str| {
+            Field::new(name, DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())), false)
+        };
+        let count = |name: &str| Field::new(name, DataType::Int64, false);
+        let maybe = |name: &str| Field::new(name, DataType::Float64, true);
         let (from, until) = (time("valid_from"), time("valid_until").with_nullable(true));
         Arc::new(Schema::new(match self {
             Self::Now => {
@@ -126,7 +127,6 @@ fn now(registry: &MachineRegistry, now_us: i64) -> Result<RecordBatch, ArrowErro
     let versions: Vec<&MachineVersion> = registry.at(now_us).collect();
     let mut columns = names(&versions);
     columns.push(times(versions.iter().map(|version| Some(version.valid_from.us()))));
-    // Some thousands at most.
     let counts = versions.iter().map(|version| i64::try_from(version.sensors.len()).unwrap_or(i64::MAX));
     columns.push(Arc::new(Int64Array::from_iter_values(counts)));
     RecordBatch::try_new(Shown::Now.schema(), columns)

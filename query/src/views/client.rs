@@ -109,7 +109,7 @@ pub(crate) struct MachinesMark {
 
 /// A version of a machine as the server has it.
 #[derive(clickhouse::Row, Deserialize)]
-struct MachineRow {
+pub(crate) struct MachineRow {
     machine: String,
     site: String,
     line: String,
@@ -120,7 +120,8 @@ struct MachineRow {
 }
 
 impl MachineRow {
-    fn version(self) -> Result<MachineVersion, ViewsError> {
+    /// The version.
+    pub(crate) fn version(self) -> Result<MachineVersion, ViewsError> {
         let Self { machine, site, line, model, valid_from_us, sensors } = self;
         let wrong = |what: String| ViewsError::Answer { view: "machines_history", what: what.into() };
         let valid_from =
@@ -201,12 +202,11 @@ impl Views {
     }
 
     /// Every version of every machine.
-    pub(crate) async fn machines(&self) -> Result<Vec<MachineVersion>, ViewsError> {
+    pub(crate) async fn machines(&self) -> Result<Vec<MachineRow>, ViewsError> {
         let sql = format!(
             "SELECT machine, site, line, model, toUnixTimestamp64Micro(valid_from) AS valid_from_us, sensors FROM {}",
             self.path("machines_history")
         );
-        let rows = self.client.query_raw(&sql).fetch_all::<MachineRow>().await?;
-        rows.into_iter().map(MachineRow::version).collect()
+        Ok(self.client.query_raw(&sql).fetch_all::<MachineRow>().await?)
     }
 }
