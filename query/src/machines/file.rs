@@ -70,12 +70,13 @@ pub(super) fn write(path: &Path, held: &Held) -> io::Result<()> {
     let bytes = serde_json::to_vec(&Written { format: FORMAT, read_until_us, copied_us, versions })?;
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let beside = path.with_file_name(format!(".{name}.{}.tmp", std::process::id()));
+    // Of a path without a folder it is the working one.
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fs::create_dir_all(folder)?;
     let mut file = File::create(&beside)?;
     file.write_all(&bytes)?;
     file.sync_all()?;
     fs::rename(&beside, path)?;
-    // Of a path without a folder it is the working one.
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(folder)?.sync_all()
 }
 

@@ -32,7 +32,7 @@ pub(super) struct Held {
     pub(super) freshness: Freshness,
     /// What the server's copy was told by when this was taken from it; none of a copy from a file.
     pub(super) fingerprint: Option<u64>,
-    /// The `read_until_us` that the file has.
+    /// The `read_until_us` that the file has, or could not be given.
     pub(super) filed_us: Option<i64>,
     /// Rows of `machines_history`.
     pub(super) history: RecordBatch,

@@ -77,7 +77,8 @@ impl Machines {
             Err(error) => {
                 let path = path.display();
                 tracing::warn!(%path, %error, "the copy of the machine registry is not kept over a restart; is its folder writable and the disk not full?");
-                held
+                // It is tried again when it would be written anew.
+                Held { filed_us: Some(read_us), ..held }
             }
         })
         .await
