@@ -4,6 +4,7 @@
 //! or not. Reading order: [`file`] reads and writes the files, [`csv`] those of a spreadsheet; [`plan`] says what a file
 //! would change; [`publish`] does that, all of it or nothing.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::{Context, bail};
@@ -160,10 +161,13 @@ fn list(args: &ListArgs, config: &Config, stop: &CancellationToken) -> anyhow::R
     let registry = registry(&args.place.kafka(config)?, topic(config)?, stop)?;
     let names = ["machine", "site", "line", "model", "sensors", "valid_from", "versions"];
     let columns = names.map(|name| json!({ "name": name }));
+    let mut counts = BTreeMap::<&str, usize>::new();
+    for version in registry.versions() {
+        *counts.entry(&version.machine).or_default() += 1;
+    }
     let row = |version: &MachineVersion| {
         let MachineVersion { machine, site, line, model, valid_from, sensors } = version;
-        let versions = registry.versions().filter(|one| one.machine == *machine).count();
-        json!([machine, site, line, model, sensors.len(), valid_from, versions])
+        json!([machine, site, line, model, sensors.len(), valid_from, counts[machine.as_str()]])
     };
     let rows: Vec<_> = registry.at(stages::clock().now_us()).map(row).collect();
     ask::table(&json!({ "columns": columns, "rows": rows }))

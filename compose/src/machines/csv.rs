@@ -6,7 +6,7 @@ use std::collections::btree_map::Entry;
 
 use ::csv::{ReaderBuilder, StringRecord, Trim, Writer};
 use anyhow::{Context, bail};
-use stillwell_schema::machines::{MachineRegistry, MachineVersion, Sensor, VersionKey};
+use stillwell_schema::machines::{MachineRegistry, MachineVersion, Moment, Sensor, VersionKey};
 
 use super::file::Faults;
 
@@ -32,7 +32,7 @@ pub(super) fn parse(bytes: &[u8]) -> anyhow::Result<MachineRegistry> {
         let record = record?;
         let line = record.position().map_or(0, ::csv::Position::line);
         if let Err(error) = (Line { header: &header, record: &record, number: line }).add_to(&mut found) {
-            faults.add(&format!("line {line}"), &error);
+            faults.add(&format!("line {line}"), &format!("{error:#}"));
         }
     }
     for (line, version) in found.values() {
@@ -73,16 +73,9 @@ impl Line<'_> {
         let (first, version) = match found.entry(version.key()) {
             Entry::Vacant(place) => place.insert((self.number, version)),
             Entry::Occupied(place) => {
-                let (first, known) = place.into_mut();
-                let columns = [
-                    ("site", &known.site, &version.site),
-                    ("line", &known.line, &version.line),
-                    ("model", &known.model, &version.model),
-                ];
-                if let Some((column, known, new)) = columns.into_iter().find(|(_, known, new)| known != new) {
-                    bail!("{column} is {new:?} here and {known:?} in line {first}, of the same version");
-                }
-                (first, known)
+                let known = place.into_mut();
+                agree(known, &version)?;
+                known
             }
         };
         let (name, sensor) = (self.cell("sensor"), self.sensor()?);
@@ -104,7 +97,7 @@ impl Line<'_> {
             site: text("site"),
             line: text("line"),
             model: text("model"),
-            valid_from: self.cell("valid_from").parse().context("valid_from")?,
+            valid_from: self.cell("valid_from").parse::<Moment>().context("valid_from")?,
             sensors: BTreeMap::new(),
         })
     }
@@ -121,7 +114,7 @@ impl Line<'_> {
     fn limit(&self, column: &str) -> anyhow::Result<Option<f64>> {
         match self.cell(column) {
             "" => Ok(None),
-            text => Ok(Some(text.parse().with_context(|| format!("{column} {text:?} is no number"))?)),
+            text => Ok(Some(text.parse::<f64>().with_context(|| format!("{column} {text:?} is no number"))?)),
         }
     }
 
@@ -129,6 +122,21 @@ impl Line<'_> {
     fn cell(&self, column: &str) -> &str {
         let at = self.header.iter().position(|name| name == column);
         at.and_then(|at| self.record.get(at)).unwrap_or_default()
+    }
+}
+
+/// The machine's own columns are the same on every line of a version.
+fn agree((first, known): &(u64, MachineVersion), version: &MachineVersion) -> anyhow::Result<()> {
+    let columns = [
+        ("site", &known.site, &version.site),
+        ("line", &known.line, &version.line),
+        ("model", &known.model, &version.model),
+    ];
+    match columns.into_iter().find(|(_, known, new)| known != new) {
+        Some((column, known, new)) => {
+            bail!("{column} is {new:?} here and {known:?} in line {first}, of the same version")
+        }
+        None => Ok(()),
     }
 }
 
@@ -143,7 +151,7 @@ pub(super) fn write(versions: &[&MachineVersion]) -> anyhow::Result<String> {
         let none = (String::new(), Sensor::default());
         let sensors = version.sensors.iter().chain(version.sensors.is_empty().then_some((&none.0, &none.1)));
         for (name, sensor) in sensors {
-            let limit = |limit: Option<f64>| limit.map_or_else(String::new, |limit| limit.to_string());
+            let limit = |limit: Option<f64>| limit.map(|limit| limit.to_string()).unwrap_or_default();
             let valid_from = version.valid_from.to_string();
             let MachineVersion { machine, site, line, model, .. } = version;
             let (low, high) = (limit(sensor.low), limit(sensor.high));
@@ -162,7 +170,7 @@ pub(super) fn write(versions: &[&MachineVersion]) -> anyhow::Result<String> {
             ])?;
         }
     }
-    Ok(String::from_utf8(writer.into_inner().context("cannot write the file")?)?)
+    Ok(String::from_utf8(writer.into_inner().map_err(::csv::IntoInnerError::into_error)?)?)
 }
 
 #[cfg(test)]

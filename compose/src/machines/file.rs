@@ -1,6 +1,7 @@
 //! The registry's files: which format a file is of, and what is wrong with it, all at once.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fmt::Display;
 use std::fs;
 use std::path::Path;
@@ -44,8 +45,8 @@ impl Faults {
 /// # Errors
 /// Names every entry or line, and the field, that is wrong.
 pub(super) fn read(path: &Path) -> anyhow::Result<MachineRegistry> {
-    let extension = path.extension().map(|extension| extension.to_ascii_lowercase());
-    let parse = match extension.as_deref().and_then(|extension| extension.to_str()) {
+    let extension = path.extension().map(OsStr::to_ascii_lowercase);
+    let parse = match extension.as_deref().and_then(OsStr::to_str) {
         Some("json") => parse,
         Some("csv") => csv::parse,
         _ => bail!("{} ends neither in .json nor in .csv", path.display()),
