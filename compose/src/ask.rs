@@ -82,7 +82,8 @@ fn error_of(answer: &str) -> String {
     }
 }
 
-fn table(answer: &Value) -> anyhow::Result<String> {
+/// An answer aligned for the eye: its `columns` with their names, and its `rows`.
+pub(crate) fn table(answer: &Value) -> anyhow::Result<String> {
     let columns = answer["columns"].as_array().context("the answer has no columns")?;
     let mut lines: Vec<Vec<String>> = vec![columns.iter().map(|c| text(&c["name"])).collect()];
     for row in answer["rows"].as_array().context("the answer has no rows")? {

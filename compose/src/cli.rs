@@ -22,6 +22,7 @@ use crate::evidence;
 use crate::life;
 use crate::load::generate::{self, GenerateArgs};
 use crate::load::replay::{self, ReplayArgs};
+use crate::machines;
 use crate::stages::{self, Running, Stages};
 use crate::telemetry;
 use crate::up::{self, UpArgs};
@@ -91,6 +92,9 @@ enum Command {
     /// Dead letters: look through what could not be read, and send it again
     #[command(subcommand)]
     Dlq(dlq::Command),
+    /// The machine registry: which machine stands where, with which sensors, since when
+    #[command(subcommand)]
+    Machines(machines::Command),
     /// Show what a topic's format and mapping make of a record's bytes
     Decode(DecodeArgs),
     #[command(flatten)]
@@ -206,9 +210,15 @@ impl Cli {
             Command::Life(command) => return life::run(command, &config),
             command => command,
         };
-        if let Command::Dlq(command) = command {
-            return interruptible(move |stop| dlq::run(command, &config, &stop));
-        }
+        let command = match command {
+            Command::Dlq(command) => {
+                return interruptible(move |stop| dlq::run(command, &config, &stop));
+            }
+            Command::Machines(command) => {
+                return interruptible(move |stop| machines::run(&command, &config, &stop));
+            }
+            command => command,
+        };
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         runtime.block_on(execute(command, config))?;
         // A blocking read of a terminal or a broker that is away must not hold up the exit.
@@ -265,6 +275,7 @@ async fn execute(command: Command, config: Config) -> anyhow::Result<()> {
         | Command::Decode(_)
         | Command::Life(_)
         | Command::Dlq(_)
+        | Command::Machines(_)
         | Command::Config
         | Command::Completions { .. }
         | Command::ClickhouseServer(_)

@@ -53,6 +53,8 @@ pub struct Config {
     pub clickhouse: ClickHouse,
     /// The read side's writer.
     pub aggregate: Aggregate,
+    /// The machine registry.
+    pub machines: Machines,
     /// The scorer.
     pub scoring: Scoring,
     /// The query side.
@@ -73,6 +75,7 @@ impl Default for Config {
             retention: Vec::new(),
             clickhouse: ClickHouse::default(),
             aggregate: Aggregate::default(),
+            machines: Machines::default(),
             scoring: Scoring::default(),
             query: Query::default(),
             telemetry: Telemetry::default(),
@@ -232,6 +235,20 @@ impl Default for Aggregate {
     }
 }
 
+/// `[machines]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Machines {
+    /// The registry's topic; empty where there is none.
+    pub topic: String,
+}
+
+impl Default for Machines {
+    fn default() -> Self {
+        Self { topic: "stillwell.machines".into() }
+    }
+}
+
 /// `[scoring]`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -363,6 +380,9 @@ impl Config {
         let names: BTreeSet<&str> = self.topic.iter().map(|topic| topic.name.as_str()).collect();
         if names.is_empty() || names.contains("") || names.len() < self.topic.len() {
             bail!("there must be at least one [[topic]], each with a name of its own");
+        }
+        if names.contains(self.machines.topic.as_str()) {
+            bail!("[machines] topic {:?} is a [[topic]] too: give it a name of its own", self.machines.topic);
         }
         // Files are read where records are: whoever only looks at what was read need not have them.
         crate::stages::registry_settings(self)?;

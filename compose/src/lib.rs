@@ -4,7 +4,7 @@
 //! stages; [`engines`] are the local Kafka and ClickHouse; [`up`] is everything on one machine; [`load`] makes
 //! readings to try it with; [`ask`] is the client side of a running stack, [`evidence`] and [`life`] those of an
 //! archive; [`decode`] shows what a topic's decoder makes of some bytes, [`dlq`] what it could not read and sends
-//! that again.
+//! that again, and [`machines`] fills the machine registry.
 
 pub mod ask;
 pub mod cli;
@@ -17,6 +17,7 @@ pub mod evidence;
 pub mod files;
 pub mod life;
 pub mod load;
+pub mod machines;
 pub mod stages;
 pub mod telemetry;
 pub mod topics;

@@ -68,6 +68,15 @@ pub fn init_metrics() -> anyhow::Result<PrometheusHandle> {
         "stillwell_store_wait_seconds",
         "for how long a lane's commit has been waiting for the archive's store; 0 while none waits"
     );
+    describe_gauge!("stillwell_machine_versions", "versions of machines in a stage's copy of the registry");
+    describe_gauge!(
+        "stillwell_machines_age_seconds",
+        "time since the machine registry's topic was last read to its end, as a stage's copy shows it"
+    );
+    describe_counter!(
+        "stillwell_machine_records_refused_total",
+        "records of the machine registry that say nothing and were passed over"
+    );
     describe_memory();
     Ok(handle)
 }

@@ -33,6 +33,7 @@ use tokio_util::sync::CancellationToken;
 use self::running::{Running, Slot};
 use crate::archive::{Catalogue, Pin};
 use crate::error::{Position, QueryError};
+use crate::machines::Machines;
 use crate::settings::{Limits, QuerySettings};
 use crate::views::{ViewTable, Views};
 
@@ -91,11 +92,13 @@ impl Engine {
         settings: &QuerySettings,
         catalogue: &Arc<Catalogue>,
         views: &Views,
+        machines: &Arc<Machines>,
     ) -> Result<Self, QueryError> {
         let limits = settings.limits;
         let runtime = session::runtime(settings)?;
-        let state = session::state(&limits, Arc::clone(&runtime), catalogue, views)?;
-        let pg_state = session::with_pg_catalog(session::state(&limits, runtime, catalogue, views)?)?;
+        let state = session::state(&limits, Arc::clone(&runtime), catalogue, views, machines)?;
+        let pg_state =
+            session::with_pg_catalog(session::state(&limits, runtime, catalogue, views, machines)?)?;
         Ok(Self { state, pg_state, slots: Arc::new(Semaphore::new(limits.statements)), limits })
     }
 

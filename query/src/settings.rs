@@ -1,6 +1,7 @@
 //! What can be set: where to listen, where to read, and the caps on one statement.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use stillwell_schema::{ArchiveUrl, StoreOptions};
@@ -20,6 +21,8 @@ pub struct QuerySettings {
     pub topics: Vec<String>,
     /// The server of the views.
     pub clickhouse: ClickHouseSettings,
+    /// Where the copy of the machine registry is kept over a restart; in memory alone where none.
+    pub machines_file: Option<PathBuf>,
     /// Names under which HTTP clients may reach this server, beside IP addresses and `localhost`.
     pub hosts: Vec<String>,
     /// Caps on one statement.

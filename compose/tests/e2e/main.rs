@@ -6,6 +6,7 @@ mod bucket;
 mod crash;
 mod dlq;
 mod lifecycle;
+mod machines;
 mod malformed;
 mod outage;
 mod panels;

@@ -18,6 +18,7 @@ use stillwell_schema::paths::FileKind;
 use super::deadline::CappedPlanner;
 use crate::archive::{ArchiveTable, Catalogue, STORE_URL, open};
 use crate::error::QueryError;
+use crate::machines::{MachineTable, Machines, Shown};
 use crate::settings::{Limits, QuerySettings};
 use crate::views::{ViewTable, Views, schemas};
 
@@ -53,6 +54,7 @@ pub(super) fn state(
     runtime: Arc<RuntimeEnv>,
     catalogue: &Arc<Catalogue>,
     views: &Views,
+    machines: &Arc<Machines>,
 ) -> Result<SessionState, QueryError> {
     let state = SessionStateBuilder::new()
         .with_default_features()
@@ -61,7 +63,7 @@ pub(super) fn state(
         .with_query_planner(Arc::new(CappedPlanner { time: limits.time }))
         .build();
     let database = MemoryCatalogProvider::new();
-    database.register_schema(SCHEMA, Arc::new(tables(catalogue, views)?))?;
+    database.register_schema(SCHEMA, Arc::new(tables(catalogue, views, machines)?))?;
     state.catalog_list().register_catalog(CATALOG.to_owned(), Arc::new(database));
     Ok(state)
 }
@@ -84,7 +86,11 @@ fn config() -> SessionConfig {
     config
 }
 
-fn tables(catalogue: &Arc<Catalogue>, views: &Views) -> Result<MemorySchemaProvider, QueryError> {
+fn tables(
+    catalogue: &Arc<Catalogue>,
+    views: &Views,
+    machines: &Arc<Machines>,
+) -> Result<MemorySchemaProvider, QueryError> {
     let tables = MemorySchemaProvider::new();
     for kind in [FileKind::Readings, FileKind::Records] {
         let table = ArchiveTable::new(Arc::clone(catalogue), kind);
@@ -94,6 +100,10 @@ fn tables(catalogue: &Arc<Catalogue>, views: &Views) -> Result<MemorySchemaProvi
     for view in schemas::all() {
         let name = view.name.to_owned();
         tables.register_table(name, Arc::new(ViewTable::new(views.clone(), view)))?;
+    }
+    for shown in Shown::ALL {
+        let table = MachineTable::new(Arc::clone(machines), shown);
+        tables.register_table(shown.name().to_owned(), Arc::new(table))?;
     }
     Ok(tables)
 }

@@ -21,6 +21,7 @@ use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
 use stillwell_query::archive::{Catalogue, Pin};
 use stillwell_query::engine::{Engine, Request};
+use stillwell_query::machines::Machines;
 use stillwell_query::views::Views;
 use stillwell_query::{Bound, ClickHouseSettings, Limits, QueryError, QuerySettings};
 use stillwell_schema::health::Board;
@@ -250,6 +251,7 @@ pub fn settings(folder: &Path, limits: Limits) -> QuerySettings {
             password: String::new(),
             database: "stillwell".into(),
         },
+        machines_file: Some(folder.join("machines.json")),
         hosts: vec!["plant.example".into()],
         limits,
     }
@@ -272,7 +274,8 @@ impl Both {
         let store = object_store::local::LocalFileSystem::new_with_prefix(folder).unwrap();
         let catalogue = Arc::new(Catalogue::new(Arc::new(store), settings.topics.clone()));
         let views = Views::new(&settings.clickhouse, &settings.limits);
-        let engine = Engine::new(&settings, &catalogue, &views).unwrap();
+        let machines = Arc::new(Machines::open(settings.machines_file.clone(), Arc::new(SystemClock)));
+        let engine = Engine::new(&settings, &catalogue, &views, &machines).unwrap();
         let memory = SessionContext::new();
         let rows = MemTable::try_new(batches[0].schema(), vec![batches]).unwrap();
         memory.register_table(table, Arc::new(rows)).unwrap();
