@@ -7,7 +7,7 @@ use crate::histogram::Histogram;
 
 /// A reading that is further behind its machine's largest time is late: the least width of a window, within which
 /// order says nothing.
-pub(super) const LATE_US: i64 = 10_000_000;
+const LATE_US: i64 = 10_000_000;
 
 /// What is known of a machine's times.
 #[derive(Clone, Debug)]

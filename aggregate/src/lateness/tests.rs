@@ -6,8 +6,8 @@ use stillwell_source::series::Series;
 use super::*;
 use crate::histogram::Histogram;
 
-/// Records of a lane: each its Kafka timestamp, ms, and its readings, machine and time, µs.
-type Log = Vec<(i64, Vec<(u8, i64)>)>;
+/// A record: its Kafka timestamp, ms, and its readings, each a machine and a time, µs.
+type Record = (i64, Vec<(u8, i64)>);
 
 const NOW_MS: i64 = 1_800_000_000_000;
 const NOW_US: i64 = NOW_MS * 1000;
@@ -29,7 +29,7 @@ impl Lane {
     }
 
     /// Folds records `first..next`.
-    fn feed(&mut self, log: &Log, first: usize, next: usize) {
+    fn feed(&mut self, log: &[Record], first: usize, next: usize) {
         let mut columns = ReadingColumns::default();
         let mut origins = Vec::new();
         for (record, (kafka_ms, readings)) in log[first..next].iter().enumerate() {
@@ -77,7 +77,7 @@ fn buckets(histogram: &Histogram) -> Vec<(i32, u64)> {
 }
 
 /// The same by the definition, reading by reading; versions are left at 0.
-fn brute(log: &Log) -> BTreeMap<String, LatenessRow> {
+fn brute(log: &[Record]) -> BTreeMap<String, LatenessRow> {
     let mut all = BTreeMap::new();
     for machine in 0..=u8::MAX {
         let mut readings = Vec::new();
@@ -121,14 +121,14 @@ fn brute(log: &Log) -> BTreeMap<String, LatenessRow> {
     all
 }
 
-fn check(log: &Log, store: BTreeMap<String, LatenessRow>) {
+fn check(log: &[Record], store: BTreeMap<String, LatenessRow>) {
     let bare = store.into_iter().map(|(name, row)| (name, LatenessRow { version: 0, ..row }));
     assert_eq!(bare.collect::<BTreeMap<_, _>>(), brute(log));
 }
 
 #[test]
 fn what_is_late_and_what_is_skewed_is_counted_once() {
-    let log: Log = vec![
+    let log: Vec<Record> = vec![
         (NOW_MS, vec![(0, NOW_US - S), (1, NOW_US + 3 * S), (0, NOW_US)]),
         // Not late: just 10 s behind. Late, by 11 s. Without a Kafka timestamp: no skew.
         (0, vec![(0, NOW_US - 10 * S), (0, NOW_US - 11 * S)]),
@@ -150,7 +150,7 @@ fn what_is_late_and_what_is_skewed_is_counted_once() {
 
 #[test]
 fn what_did_not_change_is_not_written_again() {
-    let log: Log = vec![(NOW_MS, vec![(0, NOW_US), (1, NOW_US)]), (NOW_MS, vec![(1, NOW_US)])];
+    let log: Vec<Record> = vec![(NOW_MS, vec![(0, NOW_US), (1, NOW_US)]), (NOW_MS, vec![(1, NOW_US)])];
     let mut lane = Lane::default();
     lane.feed(&log, 0, 1);
     assert_eq!(lane.rows(1).len(), 2);
@@ -159,7 +159,7 @@ fn what_did_not_change_is_not_written_again() {
     assert_eq!(lane.rows(2).iter().map(|row| &*row.machine).collect::<Vec<_>>(), ["m1"]);
 }
 
-fn record() -> impl Strategy<Value = (i64, Vec<(u8, i64)>)> {
+fn record() -> impl Strategy<Value = Record> {
     let kafka = prop_oneof![9 => (0..100i64).prop_map(|s| NOW_MS + s * 1000), 1 => Just(-1)];
     let time = prop_oneof![
         8 => (-30..100i64).prop_map(|s| NOW_US + s * S),
@@ -192,7 +192,7 @@ proptest! {
         let (mut store, mut position) = (BTreeMap::new(), 0);
         let mut lane = Lane::default();
         let mut at = 0;
-        let mut put = |store: &mut BTreeMap<String, LatenessRow>, rows: Vec<LatenessRow>| {
+        let put = |store: &mut BTreeMap<String, LatenessRow>, rows: Vec<LatenessRow>| {
             for row in rows {
                 let newer = store.get(&row.machine).is_none_or(|kept| kept.version <= row.version);
                 if newer {
