@@ -4,6 +4,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
+use datafusion::catalog::TableProvider;
 use metrics_exporter_prometheus::PrometheusHandle;
 use stillwell_schema::Clock;
 use stillwell_schema::health::{Board, State};
@@ -16,6 +17,9 @@ use crate::error::QueryError;
 use crate::http::{self, Gateway};
 use crate::pg;
 use crate::pipeline::Pipeline;
+use crate::reconcile::Reconciler;
+use crate::reconcile::results::{self, Results, ResultsTable};
+use crate::reconcile::rounds::Rounds;
 use crate::settings::{Bound, QuerySettings};
 use crate::views::Views;
 
@@ -34,6 +38,7 @@ pub struct Server {
     pg: TcpListener,
     bound: Bound,
     gateway: Arc<Gateway>,
+    rounds: Rounds,
 }
 
 /// Takes both addresses and sets the engine up. Neither archive nor ClickHouse need to be there yet.
@@ -53,10 +58,16 @@ pub async fn bind(
     let catalogue = Arc::new(Catalogue::new(store, settings.topics.clone()));
     let views = Views::new(&settings.clickhouse, &settings.limits);
     let engine = Arc::new(Engine::new(&settings, &catalogue, &views)?);
+    let found = Arc::new(Results::default());
+    let table: Arc<dyn TableProvider> = Arc::new(ResultsTable::new(Arc::clone(&found)));
+    engine.add_table(results::NAME, &table)?;
+    let reconciler =
+        Reconciler::over(Arc::clone(&engine), Arc::clone(&catalogue), views.clone(), Arc::clone(&clock));
+    let rounds = Rounds::new(reconciler, found, settings.reconcile.clone(), board.clone());
     let pipeline = Pipeline::new(catalogue, views, board.clone());
     let hosts = settings.hosts;
     let gateway = Arc::new(Gateway { engine, pipeline, board, metrics, clock, hosts });
-    Ok(Server { http, pg, bound: Bound { http: http_at, pg: pg_at }, gateway })
+    Ok(Server { http, pg, bound: Bound { http: http_at, pg: pg_at }, gateway, rounds })
 }
 
 async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), QueryError> {
@@ -118,7 +129,8 @@ impl Server {
                 () = drained => Ok(()),
             }
         };
-        let (served, ()) = tokio::join!(http, pg::serve(pg, engine, stop.clone()));
+        let pg = pg::serve(pg, engine, stop.clone());
+        let (served, (), ()) = tokio::join!(http, pg, self.rounds.run(stop.clone()));
         served
     }
 }

@@ -20,6 +20,7 @@ use crate::archive::{ArchiveTable, Catalogue, STORE_URL, open};
 use crate::error::QueryError;
 use crate::settings::{Limits, QuerySettings};
 use crate::views::{ViewTable, Views, schemas};
+use crate::watermarks::{self, Watermarks};
 
 /// The catalogue's name in SQL, which PostgreSQL clients see as the database.
 const CATALOG: &str = "stillwell";
@@ -95,7 +96,16 @@ fn tables(catalogue: &Arc<Catalogue>, views: &Views) -> Result<MemorySchemaProvi
         let name = view.name.to_owned();
         tables.register_table(name, Arc::new(ViewTable::new(views.clone(), view)))?;
     }
+    let watermarks = Watermarks::new(Arc::clone(catalogue), views.clone());
+    tables.register_table(watermarks::NAME.to_owned(), Arc::new(watermarks))?;
     Ok(tables)
+}
+
+/// Where the tables of a session are kept.
+pub(super) fn tables_of(state: &SessionState) -> Result<Arc<dyn SchemaProvider>, QueryError> {
+    let database = state.catalog_list().catalog(CATALOG);
+    let tables = database.and_then(|database| database.schema(SCHEMA));
+    tables.ok_or_else(|| QueryError::Internal(format!("the session has no schema {CATALOG}.{SCHEMA}")))
 }
 
 /// The records that did not decode; files without any are never opened.

@@ -25,6 +25,7 @@ pub(super) fn engine(folder: &std::path::Path, limits: Limits) -> Engine {
         clickhouse,
         hosts: Vec::new(),
         limits,
+        reconcile: Default::default(),
     };
     let store = crate::archive::open(&settings).unwrap();
     let catalogue = Arc::new(Catalogue::new(store, settings.topics.clone()));

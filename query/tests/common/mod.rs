@@ -252,6 +252,7 @@ pub fn settings(folder: &Path, limits: Limits) -> QuerySettings {
         },
         hosts: vec!["plant.example".into()],
         limits,
+        reconcile: Default::default(),
     }
 }
 
