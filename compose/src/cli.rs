@@ -22,6 +22,7 @@ use crate::evidence;
 use crate::life;
 use crate::load::generate::{self, GenerateArgs};
 use crate::load::replay::{self, ReplayArgs};
+use crate::reconcile::{self, ReconcileArgs};
 use crate::stages::{self, Running, Stages};
 use crate::telemetry;
 use crate::up::{self, UpArgs};
@@ -95,6 +96,9 @@ enum Command {
     Decode(DecodeArgs),
     #[command(flatten)]
     Life(life::Command),
+    /// Compare the views with the archive
+    #[command(after_help = reconcile::EXAMPLES)]
+    Reconcile(ReconcileArgs),
     /// Print every setting with its default
     Config,
     /// Fetch the local engines into the cache, such as before a machine is cut off from the registries
@@ -127,6 +131,14 @@ struct StageArgs {
     /// Address of the PostgreSQL wire (query)
     #[arg(long, value_name = "ADDR")]
     pg: Option<String>,
+}
+
+impl StageArgs {
+    /// The servers of a comparison.
+    fn of(args: &ReconcileArgs) -> Self {
+        let (data, clickhouse) = (args.data.clone(), args.clickhouse.clone());
+        Self { data, kafka: None, clickhouse, http: None, pg: None }
+    }
 }
 
 /// Which query side is asked.
@@ -204,6 +216,10 @@ impl Cli {
         let command = match self.command {
             Command::Evidence(command) => return evidence::run(command, &config),
             Command::Life(command) => return life::run(command, &config),
+            Command::Reconcile(args) => {
+                complete(&StageArgs::of(&args), &mut config, Stages { query: true, ..Stages::NONE })?;
+                return reconcile::run(&args, &config);
+            }
             command => command,
         };
         if let Command::Dlq(command) = command {
@@ -265,6 +281,7 @@ async fn execute(command: Command, config: Config) -> anyhow::Result<()> {
         | Command::Decode(_)
         | Command::Life(_)
         | Command::Dlq(_)
+        | Command::Reconcile(_)
         | Command::Config
         | Command::Completions { .. }
         | Command::ClickhouseServer(_)

@@ -59,7 +59,7 @@ impl Rounds {
 
     /// Compares the hours of a round; false where another process of this data folder does so.
     async fn round(&self, notes: &mut Option<Notes>, turn: &mut Turn) -> Result<bool, QueryError> {
-        if notes.is_none() && !self.take_notes(notes).await? {
+        if notes.is_none() && !self.take_notes(notes).await {
             return Ok(false);
         }
         let now_us = self.reconciler.clock.now_us();
@@ -70,33 +70,44 @@ impl Rounds {
             let outcomes = self.reconciler.check(hour_us, None, Pace::Half).await?;
             counter!("stillwell_reconciled_hours_total").increment(1);
             self.results.put(hour_us, outcomes.clone());
-            self.keep(notes, outcomes).await?;
+            self.keep(notes, outcomes).await;
         }
         Ok(true)
     }
 
-    /// Takes over the file of what was found; false where another process has it.
-    async fn take_notes(&self, notes: &mut Option<Notes>) -> Result<bool, QueryError> {
-        let Some(path) = self.settings.file.clone() else { return Ok(true) };
-        let opened = blocking(move || Notes::open(&path)).await?;
-        let Some((opened, known)) = opened else { return Ok(false) };
-        for (hour_us, outcomes) in known {
-            self.results.put(hour_us, outcomes);
+    /// Takes over the file of what was found; false where another process has it. What cannot be kept is compared
+    /// all the same.
+    async fn take_notes(&self, notes: &mut Option<Notes>) -> bool {
+        let Some(path) = self.settings.file.clone() else { return true };
+        match blocking(move || Notes::open(&path)).await {
+            Ok(None) => return false,
+            Ok(Some((opened, known))) => {
+                for (hour_us, outcomes) in known {
+                    self.results.put(hour_us, outcomes);
+                }
+                *notes = Some(opened);
+            }
+            Err(error) => not_kept(&error),
         }
-        *notes = Some(opened);
-        Ok(true)
+        true
     }
 
-    async fn keep(&self, notes: &mut Option<Notes>, found: Vec<Outcome>) -> Result<(), QueryError> {
-        let Some(mut open) = notes.take() else { return Ok(()) };
+    async fn keep(&self, notes: &mut Option<Notes>, found: Vec<Outcome>) {
+        let Some(mut open) = notes.take() else { return };
         let results = Arc::clone(&self.results);
         let kept = blocking(move || {
             let kept = open.append(&found, || results.all());
             Ok((open, kept))
         });
-        let (open, kept) = kept.await?;
-        *notes = Some(open);
-        kept.map_err(|error| not_kept(&error))
+        match kept.await {
+            Ok((open, kept)) => {
+                *notes = Some(open);
+                if let Err(error) = kept {
+                    not_kept(&error);
+                }
+            }
+            Err(error) => not_kept(&error),
+        }
     }
 
     fn show(&self, round: Result<bool, QueryError>) {
@@ -124,17 +135,12 @@ fn difference(differing: usize, newest: &Outcome) -> String {
     )
 }
 
-fn not_kept(error: &io::Error) -> QueryError {
-    QueryError::Internal(format!(
-        "what was compared cannot be kept: {error}; is the data folder writable and the disk not full?"
-    ))
+fn not_kept(error: &io::Error) {
+    tracing::warn!(%error, "what was compared is not kept over a restart; is the data folder writable?");
 }
 
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> io::Result<T> + Send + 'static,
-) -> Result<T, QueryError> {
-    let done = tokio::task::spawn_blocking(work).await;
-    done.map_err(|error| QueryError::Internal(error.to_string()))?.map_err(|error| not_kept(&error))
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
 }
 
 /// Whose turn it is among the older hours.
