@@ -25,22 +25,25 @@ CREATE TABLE IF NOT EXISTS {database}.lane_positions (
 ENGINE = ReplacingMergeTree(position)
 ORDER BY (topic, partition, table_name);
 
--- The largest time of each series of a lane at `position`, where a table was built from the archive up to there:
--- by it, the lane that goes on from there tells what is late.
+-- The largest time of each series, but for early readings, where the windows of all widths are complete up to
+-- `version`: by it, a lane that goes on from there tells what is late. Where a table was built from the archive, the
+-- rows of its name say it at the position up to which it was built; those without a name are the lane's own.
 CREATE TABLE IF NOT EXISTS {database}.series_highs (
     topic LowCardinality(String),
     partition Int32,
     table_name LowCardinality(String),
-    position Int64,
     machine LowCardinality(String),
     sensor LowCardinality(String),
-    high DateTime64(6, 'UTC')
+    version Int64 CODEC(Delta, ZSTD),
+    high DateTime64(6, 'UTC') CODEC(Delta, ZSTD)
 )
-ENGINE = ReplacingMergeTree(position)
+ENGINE = ReplacingMergeTree(version)
 ORDER BY (topic, partition, table_name, machine, sensor);
 
--- The largest time of the series, but for early readings, when windows of all widths were last written.
-ALTER TABLE {database}.latest_rows ADD COLUMN IF NOT EXISTS settled_high Nullable(DateTime64(6, 'UTC')) DEFAULT if(early_until IS NULL OR time < early_until, time, NULL);
+INSERT INTO {database}.series_highs (topic, partition, table_name, machine, sensor, version, high)
+SELECT topic, partition, '', machine, sensor, version, time
+FROM {database}.latest_rows FINAL
+WHERE early_until IS NULL OR time < early_until;
 
 INSERT INTO {database}.lane_positions (topic, partition, table_name, position, updated)
 SELECT topic, partition, arrayJoin(['windows_10s', 'windows_1m', 'windows_1h', 'windows_1d']), position, updated

@@ -36,7 +36,8 @@ const RETRY_MAX: Duration = Duration::from_secs(5);
 pub(crate) const SNAPSHOTS_MAX: usize = 256;
 
 /// Tables that are written after the windows, in their order: what others are found by comes later.
-const ORDER: &[&str] = &["latest_rows", "commissioning", "models", "anomaly_rows", STATES];
+const ORDER: &[&str] =
+    &["latest_rows", "series_highs", "refused_series", "commissioning", "models", "anomaly_rows", STATES];
 /// Written when the alerts are out: a scorer does not score a record again that its state is past.
 const STATES: &str = "scorer_states";
 

@@ -28,6 +28,7 @@ pub mod store;
 pub mod window;
 
 pub use error::AggregateError;
+pub use fold::SeriesLimits;
 pub use migrate::migrate;
 pub use run::run;
 pub use settings::{AggregateSettings, ClickHouseSettings, ScoringSettings};

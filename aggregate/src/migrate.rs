@@ -14,6 +14,7 @@ const STEPS: &[(&str, &str)] = &[
     ("0003_generations", include_str!("../sql/0003_generations.sql")),
     ("0004_kinds", include_str!("../sql/0004_kinds.sql")),
     ("0005_lateness", include_str!("../sql/0005_lateness.sql")),
+    ("0009_refused", include_str!("../sql/0009_refused.sql")),
 ];
 
 const LEDGER: &str = "CREATE TABLE IF NOT EXISTS {database}.migrations (name String, sha256 String, applied DateTime DEFAULT now()) ENGINE = ReplacingMergeTree ORDER BY name";

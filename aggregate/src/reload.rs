@@ -55,17 +55,9 @@ pub(crate) async fn series(
     fold: &mut LaneFold,
     table: &mut SeriesTable,
 ) -> Result<(), AggregateError> {
-    let position = start.position.unwrap_or(0);
-    let highs = store.highs(lane, &start.last, position).await?;
-    let built = (!highs.is_empty()).then(|| {
-        let key = |row: &crate::store::HighRow| (row.machine.clone(), row.sensor.clone());
-        highs.iter().map(|row| (key(row), row.high)).collect::<HashMap<_, _>>()
-    });
+    let highs = highs(store, lane, start).await?;
     for row in store.series(lane).await? {
-        let high_us = match &built {
-            Some(built) => built.get(&(row.machine.clone(), row.sensor.clone())).copied(),
-            None => high_at(&row, position),
-        };
+        let high_us = highs.get(&(row.machine.clone(), row.sensor.clone())).copied();
         let number = fold.series_of(table.intern_name(&row.machine), table.intern_name(&row.sensor));
         let stored = stored(row, high_us, table);
         fold.series_mut(number).restore(stored);
@@ -73,11 +65,20 @@ pub(crate) async fn series(
     Ok(())
 }
 
-/// The largest time of a series at `position`, where windows of all widths were last written: what is kept may be
-/// newer.
-fn high_at(row: &SeriesRow, position: i64) -> Option<i64> {
-    let is_only_early = row.early_until.is_some_and(|until| row.time >= until);
-    if row.version > position { row.settled_high } else { (!is_only_early).then_some(row.time) }
+/// The largest times of a lane's series where it goes on, by machine and sensor. Its own may be newer than that:
+/// then windows of all widths are ahead, too, but for those of a table that was built from the archive, which has
+/// times of its own until the lane has written all widths.
+async fn highs(
+    store: &impl Store,
+    lane: &TopicPartition,
+    start: &Start,
+) -> Result<HashMap<(String, String), i64>, AggregateError> {
+    let mut rows = store.highs(lane, &start.last).await?;
+    rows.retain(|row| Some(row.version) == start.position);
+    if rows.is_empty() {
+        rows = store.highs(lane, "").await?;
+    }
+    Ok(rows.into_iter().map(|row| ((row.machine, row.sensor), row.high)).collect())
 }
 
 fn stored(row: SeriesRow, high_us: Option<i64>, table: &mut SeriesTable) -> Stored {

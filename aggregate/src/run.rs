@@ -52,6 +52,8 @@ pub async fn run(
         targets: known,
         board: board.clone(),
         room: Room::new(settings.windows_bytes_max),
+        limits: settings.series,
+        series: Arc::default(),
         halts: Halts::new("aggregate"),
     };
     let consumer = ConsumerSettings {

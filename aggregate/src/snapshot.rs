@@ -43,9 +43,32 @@ pub fn take(
     let widths = (0..level.widths()).into_par_iter();
     let mut parts: Vec<Part> =
         widths.filter_map(|width| lane.windows(width, &states, targets.table(width))).collect();
-    parts.extend(lane.latest(&states, level));
+    parts.extend(lane.latest(&states));
+    if level == Level::All {
+        parts.extend(lane.highs(&states));
+    }
     fold.sent(dirty, level, version);
     parts
+}
+
+/// Encodes what was refused since offset `since`, where that has changed.
+pub(crate) fn refused(
+    lane: &TopicPartition,
+    fold: &mut LaneFold,
+    table: &SeriesTable,
+    version: i64,
+    since: i64,
+) -> Option<Part> {
+    let rows = fold.take_refused()?;
+    let mut block = Block::new(7, rows.len());
+    block.strings("topic", rows.iter().map(|_| &*lane.topic));
+    block.i32s("partition", rows.iter().map(|_| lane.partition));
+    block.strings("machine", rows.iter().map(|(machine, _)| table.name(*machine)));
+    block.i64s("version", rows.iter().map(|_| version));
+    block.u64s("series", rows.iter().map(|(_, refused)| refused.series));
+    block.u64s("readings", rows.iter().map(|(_, refused)| refused.readings));
+    block.i64s("since", rows.iter().map(|_| since));
+    Some(Part { table: "refused_series".into(), rows: rows.len(), bytes: block.finish() })
 }
 
 /// What all rows of a block share.
@@ -77,13 +100,13 @@ impl Source<'_> {
         Some(Part { table: target.to_owned().into(), rows: rows.len(), bytes: block.finish() })
     }
 
-    fn latest(&self, states: &[&SeriesState], level: Level) -> Option<Part> {
+    fn latest(&self, states: &[&SeriesState]) -> Option<Part> {
         let rows: Vec<_> =
             states.iter().filter_map(|state| state.latest.as_ref().map(|latest| (*state, latest))).collect();
         if rows.is_empty() {
             return None;
         }
-        let mut block = Block::new(15, rows.len());
+        let mut block = Block::new(14, rows.len());
         self.names(&mut block, rows.iter().map(|(state, _)| *state));
         block.times("time", rows.iter().map(|(_, latest)| latest.time_us));
         block.maybe_f64s("value", &rows.iter().map(|(_, latest)| latest.value).collect::<Vec<_>>());
@@ -99,12 +122,25 @@ impl Source<'_> {
         };
         block.maybe_times("early_from", &early(|early| early.from_us));
         block.maybe_times("early_until", &early(|early| early.until_us));
-        let high = |state: &SeriesState| match level {
-            Level::Fine => state.settled_high_us(),
-            Level::All => state.high_us(),
-        };
-        block.maybe_times("settled_high", &rows.iter().map(|(state, _)| high(state)).collect::<Vec<_>>());
         Some(Part { table: "latest_rows".into(), rows: rows.len(), bytes: block.finish() })
+    }
+
+    /// Their largest times, at which windows of all widths are complete.
+    fn highs(&self, states: &[&SeriesState]) -> Option<Part> {
+        let rows: Vec<(&SeriesState, i64)> =
+            states.iter().filter_map(|state| state.high_us().map(|high_us| (*state, high_us))).collect();
+        if rows.is_empty() {
+            return None;
+        }
+        let mut block = Block::new(7, rows.len());
+        block.strings("topic", rows.iter().map(|_| &*self.lane.topic));
+        block.i32s("partition", rows.iter().map(|_| self.lane.partition));
+        block.strings("table_name", rows.iter().map(|_| ""));
+        block.strings("machine", rows.iter().map(|(state, _)| self.table.name(state.machine)));
+        block.strings("sensor", rows.iter().map(|(state, _)| self.table.name(state.sensor)));
+        block.i64s("version", rows.iter().map(|_| self.version));
+        block.times("high", rows.iter().map(|(_, high_us)| *high_us));
+        Some(Part { table: "series_highs".into(), rows: rows.len(), bytes: block.finish() })
     }
 
     /// Seven columns: whose rows they are, and up to where they are complete.

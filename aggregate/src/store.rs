@@ -78,7 +78,6 @@ pub struct TablePosition {
 pub struct SeriesRow {
     pub(crate) machine: String,
     pub(crate) sensor: String,
-    pub(crate) version: i64,
     pub(crate) kind: String,
     pub(crate) unit: String,
     pub(crate) time: i64,
@@ -88,14 +87,14 @@ pub struct SeriesRow {
     pub(crate) score: Option<f64>,
     pub(crate) early_from: Option<i64>,
     pub(crate) early_until: Option<i64>,
-    pub(crate) settled_high: Option<i64>,
 }
 
-/// The largest time of a series where a table was built up to.
+/// The largest time of a series where windows of all widths are complete up to `version`.
 #[derive(Clone, Debug, PartialEq, Eq, Row, Deserialize)]
 pub struct HighRow {
     pub(crate) machine: String,
     pub(crate) sensor: String,
+    pub(crate) version: i64,
     pub(crate) high: i64,
 }
 
@@ -161,8 +160,8 @@ pub(crate) trait Store: Clone + Send + Sync + 'static {
     /// What is kept of a lane's series.
     fn series(&self, lane: &TopicPartition) -> impl Answer<Vec<SeriesRow>>;
 
-    /// The largest times of a lane's series at `position`, where the table was built up to there.
-    fn highs(&self, lane: &TopicPartition, table: &str, position: i64) -> impl Answer<Vec<HighRow>>;
+    /// The largest times of a lane's series: those of a table that was built, or without a name the lane's own.
+    fn highs(&self, lane: &TopicPartition, table: &str) -> impl Answer<Vec<HighRow>>;
 
     /// These windows of a lane, as far as they are there.
     fn windows(

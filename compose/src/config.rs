@@ -215,6 +215,10 @@ pub struct Aggregate {
     pub memory_bytes_max: usize,
     /// Memory for windows.
     pub windows_bytes_max: usize,
+    /// Series of one machine.
+    pub series_per_machine_max: usize,
+    /// Series of a process.
+    pub series_max: usize,
     /// Where alerts go.
     pub alerts_topic: String,
 }
@@ -226,6 +230,8 @@ impl Default for Aggregate {
             coarse_flush_interval_ms: 5000,
             memory_bytes_max: 256 << 20,
             windows_bytes_max: 1 << 30,
+            series_per_machine_max: 10_000,
+            series_max: 1_000_000,
             alerts_topic: "stillwell.alerts".into(),
         }
     }

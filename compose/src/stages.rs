@@ -290,6 +290,10 @@ fn aggregate_settings(config: &Config) -> anyhow::Result<AggregateSettings> {
         },
         flush_interval: Duration::from_millis(config.aggregate.flush_interval_ms),
         coarse_flush_interval: Duration::from_millis(config.aggregate.coarse_flush_interval_ms),
+        series: stillwell_aggregate::SeriesLimits {
+            per_machine: config.aggregate.series_per_machine_max,
+            total: config.aggregate.series_max,
+        },
         windows_bytes_max: config.aggregate.windows_bytes_max,
         memory_bytes: config.aggregate.memory_bytes_max,
     })

@@ -55,7 +55,8 @@ pub struct Stored {
     pub latest: Latest,
     /// Times of early readings that are past all others.
     pub early: Option<Early>,
-    /// Its largest time but for early readings where the lane goes on, µs; none where it had none there.
+    /// Its largest time but for early readings where the lane goes on, or later where its windows of all widths are
+    /// ahead, µs; none where it had none.
     pub high_us: Option<i64>,
 }
 
@@ -74,8 +75,6 @@ pub struct SeriesState {
     open: Open,
     /// Largest time seen but for early readings, µs; `i64::MIN` before the first.
     high_us: i64,
-    /// The same when windows of all widths were last handed over.
-    settled_high_us: i64,
     /// Per width: windows from here on are in memory, or were never in use, but for those within `early`.
     known_from: [i64; 4],
     /// Early readings past `high_us`.
@@ -99,7 +98,6 @@ impl SeriesState {
             unit: None,
             open: Open::default(),
             high_us: i64::MIN,
-            settled_high_us: i64::MIN,
             known_from: [i64::MIN; 4],
             early: None,
             windows: Default::default(),
@@ -114,7 +112,6 @@ impl SeriesState {
         let Stored { kind, unit, latest, early, high_us } = stored;
         (self.kind, self.unit) = (kind, unit);
         self.high_us = high_us.unwrap_or(i64::MIN);
-        self.settled_high_us = self.high_us;
         // Early times are past all others: a last reading that is among them says that there are no others.
         if early.is_none_or(|early| latest.time_us < early.until_us) {
             self.ask_up_to(latest.time_us);
@@ -133,12 +130,6 @@ impl SeriesState {
     #[must_use]
     pub fn early(&self) -> Option<Early> {
         self.early
-    }
-
-    /// Its largest time but for early readings when windows of all widths were last handed over, µs.
-    #[must_use]
-    pub fn settled_high_us(&self) -> Option<i64> {
-        Some(self.settled_high_us).filter(|&high| high > i64::MIN)
     }
 
     /// Its largest time but for early readings, µs.
@@ -380,9 +371,6 @@ impl SeriesState {
         for window in windows.filter(|window| window.dirty) {
             window.version = version;
             window.dirty = false;
-        }
-        if level == Level::All {
-            self.settled_high_us = self.high_us;
         }
     }
 

@@ -45,6 +45,8 @@ impl Reading {
 struct Store {
     windows: BTreeMap<(usize, String, i64), Window>,
     series: BTreeMap<String, (i64, Stored)>,
+    /// Largest times where all widths are complete, which are written last.
+    highs: BTreeMap<String, (i64, Option<i64>)>,
 }
 
 /// A lane with a store in memory, which can crash between any two writes.
@@ -60,6 +62,7 @@ struct Flight {
     position: usize,
     windows: Vec<((usize, String, i64), Window)>,
     series: Vec<(String, (i64, Stored))>,
+    highs: Vec<(String, (i64, Option<i64>))>,
 }
 
 impl Lane {
@@ -106,9 +109,11 @@ impl Lane {
                     flight.windows.push(((width, name.clone(), window.start_us), window));
                 }
             }
-            let high_us = if level == Level::All { state.high_us() } else { state.settled_high_us() };
             let latest = state.latest.clone().unwrap();
-            let stored = Stored { kind: None, unit: None, latest, early: state.early(), high_us };
+            let stored = Stored { kind: None, unit: None, latest, early: state.early(), high_us: None };
+            if level == Level::All {
+                flight.highs.push((name.clone(), (position as i64, state.high_us())));
+            }
             flight.series.push((name, (position as i64, stored)));
         }
         self.fold.sent(dirty, level, position as i64);
@@ -123,15 +128,12 @@ impl Lane {
         position
     }
 
-    /// A lane as it starts over at a position, with what is stored of its series.
-    fn restored(store: &Store, position: usize) -> Self {
+    /// A lane as it starts over, with what is stored of its series.
+    fn restored(store: &Store) -> Self {
         let mut lane = Self::new();
-        for (name, (version, stored)) in &store.series {
-            let mut stored = stored.clone();
-            if *version <= position as i64 {
-                let is_only_early = stored.early.is_some_and(|early| stored.latest.time_us >= early.until_us);
-                stored.high_us = (!is_only_early).then_some(stored.latest.time_us);
-            }
+        for (name, (_, stored)) in &store.series {
+            let high_us = store.highs.get(name).and_then(|(_, high_us)| *high_us);
+            let stored = Stored { high_us, ..stored.clone() };
             let (machine, sensor) = (lane.table.intern_name("m"), lane.table.intern_name(name));
             let number = lane.fold.series_of(machine, sensor);
             lane.fold.series_mut(number).restore(stored);
@@ -141,7 +143,7 @@ impl Lane {
 }
 
 impl Flight {
-    /// Stores its first `rows`, windows before series.
+    /// Stores its first `rows`, windows before series before largest times.
     fn store(self, rows: usize, store: &mut Store) {
         let windows = self.windows.len();
         for (key, window) in self.windows.into_iter().take(rows) {
@@ -149,9 +151,15 @@ impl Flight {
                 store.windows.insert(key, window);
             }
         }
+        let series = self.series.len();
         for (name, row) in self.series.into_iter().take(rows.saturating_sub(windows)) {
             if store.series.get(&name).is_none_or(|old| old.0 <= row.0) {
                 store.series.insert(name, row);
+            }
+        }
+        for (name, row) in self.highs.into_iter().take(rows.saturating_sub(windows + series)) {
+            if store.highs.get(&name).is_none_or(|old| old.0 <= row.0) {
+                store.highs.insert(name, row);
             }
         }
     }
@@ -259,7 +267,7 @@ proptest! {
                 2..4 => {
                     let flown = flight.take().map_or_else(|| lane.send(at), |(flown, _)| flown);
                     flown.store(rows, &mut store);
-                    lane = Lane::restored(&store, position);
+                    lane = Lane::restored(&store);
                     at = position;
                 }
                 // Windows that are not in use leave memory.
@@ -319,7 +327,7 @@ fn a_reading_from_the_future_makes_nothing_late() {
     assert_eq!((lane.fold.late, lane.fold.series(0).latest.as_ref().unwrap().value), (0, Some(3.0)));
     let flight = lane.send(3);
     lane.land(flight, &mut store);
-    let mut lane = Lane::restored(&store, 3);
+    let mut lane = Lane::restored(&store);
     assert_eq!(lane.feed(&log, 3, 4, &store).len(), 4, "its windows are known to be stored");
     // Time catches up with it.
     assert_eq!(lane.feed(&log, 4, 5, &store), []);
@@ -350,4 +358,24 @@ fn what_is_to_be_written_is_measured() {
     lane.land(flight, &mut store);
     let kept: usize = (0..4).map(|width| lane.fold.series(0).windows(width).len()).sum();
     assert!(kept <= 8, "{kept}");
+}
+
+#[test]
+fn series_beyond_their_bounds_are_counted_and_leave_nothing() {
+    let limits = SeriesLimits { per_machine: 2, total: 100 };
+    let mut lane = Lane::new();
+    lane.fold = LaneFold::default().within(limits, Arc::default());
+    let log: Vec<Reading> = (0..8).map(|n| Reading { sensor: n % 4, ..Reading::at(NOW_S, 1) }).collect();
+    lane.feed(&log, 0, 8, &Store::default());
+    assert_eq!((lane.fold.len(), lane.fold.refused_series()), (2, 2));
+    let refused = lane.fold.take_refused().unwrap();
+    assert_eq!(
+        refused.iter().map(|(_, refused)| *refused).collect::<Vec<_>>(),
+        [Refused { series: 2, readings: 4 }]
+    );
+    let mut store = Store::default();
+    let flight = lane.send(8);
+    lane.land(flight, &mut store);
+    let taken: Vec<Reading> = log.into_iter().filter(|reading| reading.sensor < 2).collect();
+    check(&taken, &store);
 }

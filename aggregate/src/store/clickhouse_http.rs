@@ -80,20 +80,15 @@ impl Store for ClickHouse {
 
     async fn series(&self, lane: &TopicPartition) -> Result<Vec<SeriesRow>, AggregateError> {
         let sql = format!(
-            "SELECT machine, sensor, version, kind, unit, time, value, text, quality, score, early_from, early_until, settled_high FROM {{database}}.latest_rows FINAL WHERE {}",
+            "SELECT machine, sensor, kind, unit, time, value, text, quality, score, early_from, early_until FROM {{database}}.latest_rows FINAL WHERE {}",
             is(lane)
         );
         self.rows(&sql).await
     }
 
-    async fn highs(
-        &self,
-        lane: &TopicPartition,
-        table: &str,
-        position: i64,
-    ) -> Result<Vec<HighRow>, AggregateError> {
+    async fn highs(&self, lane: &TopicPartition, table: &str) -> Result<Vec<HighRow>, AggregateError> {
         let sql = format!(
-            "SELECT machine, sensor, high FROM {{database}}.series_highs FINAL WHERE {} AND table_name = {} AND position = {position}",
+            "SELECT machine, sensor, version, high FROM {{database}}.series_highs FINAL WHERE {} AND table_name = {}",
             is(lane),
             quote(table)
         );
