@@ -59,6 +59,7 @@ struct Report {
     /// Machines times hours by what was found of them.
     equal: usize,
     pending: usize,
+    refused: usize,
     differing: usize,
     archive_readings: u64,
     differences: Vec<Outcome>,
@@ -108,6 +109,7 @@ impl Report {
             match outcome.state {
                 Verdict::Equal => self.equal += 1,
                 Verdict::Pending => self.pending += 1,
+                Verdict::Refused => self.refused += 1,
                 Verdict::Differs => {
                     self.differing += 1;
                     self.differences.push(outcome);
@@ -143,8 +145,8 @@ fn text(report: &Report) -> String {
     }
     let _ = writeln!(
         out,
-        "{} hours, {} readings: of machines and hours {} are equal, {} pending, {} differ",
-        report.hours, report.archive_readings, report.equal, report.pending, report.differing
+        "{} hours, {} readings: of machines and hours {} are equal, {} pending, {} refused, {} differ",
+        report.hours, report.archive_readings, report.equal, report.pending, report.refused, report.differing
     );
     out
 }
@@ -175,7 +177,7 @@ mod tests {
         let (first, last) = text.split_once('\n').unwrap();
         assert!(first.starts_with("2026-11-25T"), "{first}");
         assert!(first.contains("press-07: 3 readings in the archive, 4 in the views"), "{first}");
-        assert!(last.contains("1 are equal, 1 pending, 1 differ"), "{last}");
+        assert!(last.contains("1 are equal, 1 pending, 0 refused, 1 differ"), "{last}");
         assert!(serde_json::to_string(&report).unwrap().contains(r#""state":"differs""#));
     }
 }

@@ -4,7 +4,8 @@
 //! largest value are compared with those of the archive's readings of that series, hour and partition below the same
 //! offset. So nothing has to stand still: where the archive has not come as far yet, the window is *pending* and no
 //! difference; where the lane's position in the table shown is past a window's version, the window must hold what
-//! lies between too; and a reading below that position whose window is missing is a difference.
+//! lies between too; and a reading below that position whose window is missing is a difference, unless series of its
+//! machine were refused there, beyond the bounds of series.
 //!
 //! Counts and extremes must be equal. Sums may differ by rounding, n · 2⁻⁵² · Σ|x| for n values: twice the bound of
 //! recursive summation in whatever order (Higham, Accuracy and Stability of Numerical Algorithms, 2002, §4.2), as both
@@ -43,6 +44,8 @@ pub enum Verdict {
     Equal,
     /// Those that could be compared are; of others the archive has not come as far.
     Pending,
+    /// All windows are right, but there are readings of series that the views' writer has refused, which have none.
+    Refused,
     /// Some are wrong or missing.
     Differs,
 }
@@ -54,6 +57,7 @@ impl Verdict {
         match self {
             Self::Equal => "equal",
             Self::Pending => "pending",
+            Self::Refused => "refused",
             Self::Differs => "differs",
         }
     }

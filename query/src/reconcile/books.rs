@@ -2,7 +2,7 @@
 //!
 //! Memory is bounded by the windows given and by the machines: readings without a window are counted, not kept.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write as _;
 
 use serde::Deserialize;
@@ -43,6 +43,9 @@ impl Reach {
 
 /// Reaches by topic and partition.
 pub(super) type Lanes = BTreeMap<(String, i32), Reach>;
+
+/// Machines, by topic, partition and name, of which the views' writer has refused series beyond its bounds.
+pub(super) type Refused = BTreeSet<(String, i32, String)>;
 
 /// A reading of the archive that has a value.
 #[derive(Clone, Copy, Debug)]
@@ -129,6 +132,8 @@ enum Place {
     Window(usize),
     /// There is no window, and readings below this offset should have one.
     Missing { below: i64 },
+    /// There is no window, and series of the machine were refused.
+    Refused,
 }
 
 /// The series of the last reading: the next one is mostly of the same.
@@ -154,27 +159,33 @@ struct Machine {
     first: String,
     /// Readings that have no window, and the sensor of the first.
     missing: Option<(String, Sums)>,
+    /// Readings without a window, of series that were refused.
+    refused: u64,
 }
 
 /// The books of an hour, or of some machines of it.
 #[derive(Debug)]
 pub(super) struct Books {
     lanes: Lanes,
+    refused: Refused,
     series: Vec<Series>,
     /// Windows by topic, partition, machine and sensor.
     by_name: HashMap<String, usize>,
     missing: BTreeMap<String, (String, Sums)>,
+    unseen: BTreeMap<String, u64>,
     run: Option<Run>,
 }
 
 impl Books {
     /// Opens them on the windows that are shown.
-    pub(super) fn new(windows: Vec<WindowRow>, lanes: Lanes) -> Self {
+    pub(super) fn new(windows: Vec<WindowRow>, lanes: Lanes, refused: Refused) -> Self {
         let mut books = Self {
             lanes,
+            refused,
             series: Vec::with_capacity(windows.len()),
             by_name: HashMap::with_capacity(windows.len()),
             missing: BTreeMap::new(),
+            unseen: BTreeMap::new(),
             run: None,
         };
         for window in windows {
@@ -205,6 +216,7 @@ impl Books {
                 }
             }
             Place::Missing { .. } => {}
+            Place::Refused => *self.unseen.entry(reading.machine.to_owned()).or_default() += 1,
         }
     }
 
@@ -218,11 +230,17 @@ impl Books {
         }
         let place = match self.by_name.get(&name(topic, partition, machine, sensor)) {
             Some(&number) => Place::Window(number),
+            None if self.is_refused(topic, partition, machine) => Place::Refused,
             None => Place::Missing { below: self.reach(topic, partition).shown.unwrap_or(i64::MIN) },
         };
         let (topic, machine, sensor) = (topic.to_owned(), machine.to_owned(), sensor.to_owned());
         self.run = Some(Run { topic, partition, machine, sensor, place });
         place
+    }
+
+    fn is_refused(&self, topic: &str, partition: i32, machine: &str) -> bool {
+        let machine = || (topic.to_owned(), partition, machine.to_owned());
+        !self.refused.is_empty() && self.refused.contains(&machine())
     }
 
     fn reach(&self, topic: &str, partition: i32) -> Reach {
@@ -239,6 +257,9 @@ impl Books {
         }
         for (name, missing) in self.missing {
             machines.entry(name).or_default().missing = Some(missing);
+        }
+        for (name, readings) in self.unseen {
+            machines.entry(name).or_default().refused = readings;
         }
         let outcome = |(name, machine): (String, Machine)| machine.outcome(name, hour_us, now_us);
         machines.into_iter().filter_map(outcome).collect()
@@ -279,10 +300,14 @@ impl Machine {
         let state = match (self.differing, self.pending) {
             (1.., _) => Verdict::Differs,
             (0, true) => Verdict::Pending,
+            (0, false) if self.refused > 0 => Verdict::Refused,
             (0, false) if self.compared => Verdict::Equal,
             (0, false) => return None,
         };
         let mut detail = self.first;
+        if state == Verdict::Refused {
+            detail = format!("{} readings of series that are beyond the bounds", self.refused);
+        }
         if self.differing > 1 {
             let _ = write!(detail, "; {} more differ", self.differing - 1);
         }

@@ -16,7 +16,7 @@ use futures::StreamExt;
 use serde::Deserialize;
 use tokio::time::Instant;
 
-use super::books::{Books, Lanes, Reading, WindowRow};
+use super::books::{Books, Lanes, Reading, Refused, WindowRow};
 use super::{HOUR_US, Outcome, PASS_TIME_MAX, Pace, Reconciler, Scope, hour_of};
 use crate::archive::{Pin, Snapshot};
 use crate::error::QueryError;
@@ -51,6 +51,13 @@ struct Position {
     topic: String,
     partition: i32,
     position: i64,
+}
+
+#[derive(clickhouse::Row, Deserialize)]
+struct RefusedRow {
+    topic: String,
+    partition: i32,
+    machine: String,
 }
 
 #[derive(clickhouse::Row, Deserialize)]
@@ -100,9 +107,10 @@ impl Reconciler {
     ) -> Result<Books, QueryError> {
         let positions = self.positions(shown).await?;
         let windows = self.windows(hour_us, machines).await?;
+        let refused = self.refused().await?;
         let pin = Arc::new(Pin::default());
         let snapshot = pin.snapshot(&self.catalogue).await?;
-        let mut books = Books::new(windows, lanes(positions, &snapshot));
+        let mut books = Books::new(windows, lanes(positions, &snapshot), refused);
         let filter = machines.filter(within(hour_us, hour_us.saturating_add(HOUR_US)));
         let filter = filter.and(ident("value").is_not_null());
         let mut readings = self.engine.readings(&READING, filter, pin, PASS_TIME_MAX).await?;
@@ -176,6 +184,14 @@ impl Reconciler {
             quote(table)
         );
         Ok(self.views.rows(&sql).await?)
+    }
+
+    /// Machines of which series were refused.
+    async fn refused(&self) -> Result<Refused, QueryError> {
+        let sql =
+            format!("SELECT topic, partition, machine FROM {} FINAL", self.views.path("refused_series"));
+        let rows = self.views.rows::<RefusedRow>(&sql).await?.into_iter();
+        Ok(rows.map(|row| (row.topic, row.partition, row.machine)).collect())
     }
 
     /// How many windows each machine has in an hour, by name.

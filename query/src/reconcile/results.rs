@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `machine`, `hour` | what was compared |
 //! | `archive_count`, `view_count`, `archive_sum`, `view_sum` | readings with a value, and their sums |
-//! | `state` | `equal`, `pending` (the archive has not come as far everywhere) or `differs` |
+//! | `state` | `equal`, `pending` (the archive has not come as far everywhere), `refused` (right, but for series beyond the bounds) or `differs` |
 //! | `detail` | what differs first |
 //! | `checked_at` | when it was looked at |
 

@@ -18,7 +18,16 @@ fn window(machine: &str, sensor: &str, version: i64, values: &[f64]) -> WindowRo
 
 /// Books over windows of partition 0, with readings of machine, sensor, offset and value entered.
 fn close(windows: Vec<WindowRow>, reach: Reach, readings: &[(&str, &str, i64, f64)]) -> Vec<Outcome> {
-    let mut books = Books::new(windows, Lanes::from([(("t".to_owned(), 0), reach)]));
+    close_with(Refused::new(), windows, reach, readings)
+}
+
+fn close_with(
+    refused: Refused,
+    windows: Vec<WindowRow>,
+    reach: Reach,
+    readings: &[(&str, &str, i64, f64)],
+) -> Vec<Outcome> {
+    let mut books = Books::new(windows, Lanes::from([(("t".to_owned(), 0), reach)]), refused);
     for &(machine, sensor, offset, value) in readings {
         books.add(Reading { topic: "t", partition: 0, machine, sensor, offset, value });
     }
@@ -99,6 +108,19 @@ fn a_missing_window_is_a_difference_once_the_lane_is_past_it() {
     assert_eq!(only(&found), (Verdict::Differs, 2, 0, "x: no window; 2 readings have none"));
     assert_eq!(close(Vec::new(), reach(4, 9), &readings), []);
     assert_eq!(close(Vec::new(), Reach { shown: None, archived: Some(9) }, &readings), []);
+}
+
+#[test]
+fn series_that_were_refused_have_no_windows_and_are_told_apart() {
+    let refused = || Refused::from([("t".to_owned(), 0, "a".to_owned())]);
+    let readings = [("a", "x", 1, 1.0), ("a", "y", 2, 1.0), ("b", "y", 2, 1.0)];
+    let found = close_with(refused(), vec![window("a", "x", 3, &[1.0])], reach(3, 3), &readings);
+    let states: Vec<_> = found.iter().map(|one| (one.machine.as_str(), one.state)).collect();
+    assert_eq!(states, [("a", Verdict::Refused), ("b", Verdict::Differs)]);
+    assert_eq!(found[0].detail, "1 readings of series that are beyond the bounds");
+    // A window that is wrong is wrong.
+    let found = close_with(refused(), vec![window("a", "x", 3, &[2.0])], reach(3, 3), &readings[..2]);
+    assert_eq!(only(&found).0, Verdict::Differs);
 }
 
 #[test]
