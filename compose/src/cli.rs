@@ -23,6 +23,7 @@ use crate::life;
 use crate::load::generate::{self, GenerateArgs};
 use crate::load::replay::{self, ReplayArgs};
 use crate::machines;
+use crate::reconcile::{self, ReconcileArgs};
 use crate::stages::{self, Running, Stages};
 use crate::telemetry;
 use crate::up::{self, UpArgs};
@@ -99,6 +100,9 @@ enum Command {
     Decode(DecodeArgs),
     #[command(flatten)]
     Life(life::Command),
+    /// Compare the views with the archive
+    #[command(after_help = reconcile::EXAMPLES)]
+    Reconcile(ReconcileArgs),
     /// Print every setting with its default
     Config,
     /// Fetch the local engines into the cache, such as before a machine is cut off from the registries
@@ -131,6 +135,14 @@ struct StageArgs {
     /// Address of the PostgreSQL wire (query)
     #[arg(long, value_name = "ADDR")]
     pg: Option<String>,
+}
+
+impl StageArgs {
+    /// The servers of a comparison.
+    fn of(args: &ReconcileArgs) -> Self {
+        let (data, clickhouse) = (args.data.clone(), args.clickhouse.clone());
+        Self { data, kafka: None, clickhouse, http: None, pg: None }
+    }
 }
 
 /// Which query side is asked.
@@ -208,6 +220,10 @@ impl Cli {
         let command = match self.command {
             Command::Evidence(command) => return evidence::run(command, &config),
             Command::Life(command) => return life::run(command, &config),
+            Command::Reconcile(args) => {
+                complete(&StageArgs::of(&args), &mut config, Stages { query: true, ..Stages::NONE })?;
+                return reconcile::run(&args, &config);
+            }
             command => command,
         };
         let command = match command {
@@ -276,6 +292,7 @@ async fn execute(command: Command, config: Config) -> anyhow::Result<()> {
         | Command::Life(_)
         | Command::Dlq(_)
         | Command::Machines(_)
+        | Command::Reconcile(_)
         | Command::Config
         | Command::Completions { .. }
         | Command::ClickhouseServer(_)

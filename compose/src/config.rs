@@ -16,9 +16,11 @@ use serde::{Deserialize, Serialize};
 use stillwell_schema::ArchiveUrl;
 
 mod life;
+mod reconcile;
 mod topic;
 
 pub use life::{Compaction, RetentionClass};
+pub use reconcile::Reconcile;
 pub use topic::{Registry, Sparkplug, Topic};
 
 /// The default config, documented. It parses to [`Config::default`].
@@ -59,6 +61,8 @@ pub struct Config {
     pub scoring: Scoring,
     /// The query side.
     pub query: Query,
+    /// How views and archive are held against each other.
+    pub reconcile: Reconcile,
     /// Logs.
     pub telemetry: Telemetry,
 }
@@ -78,6 +82,7 @@ impl Default for Config {
             machines: Machines::default(),
             scoring: Scoring::default(),
             query: Query::default(),
+            reconcile: Reconcile::default(),
             telemetry: Telemetry::default(),
         }
     }

@@ -3,8 +3,8 @@
 //! Reading order: [`cli`] is what a user types; [`config`] what is set; [`stages`] turns settings into running
 //! stages; [`engines`] are the local Kafka and ClickHouse; [`up`] is everything on one machine; [`load`] makes
 //! readings to try it with; [`ask`] is the client side of a running stack, [`evidence`] and [`life`] those of an
-//! archive; [`decode`] shows what a topic's decoder makes of some bytes, [`dlq`] what it could not read and sends
-//! that again, and [`machines`] fills the machine registry.
+//! archive, [`reconcile`] that of archive and views; [`decode`] shows what a topic's decoder makes of some bytes,
+//! [`dlq`] what it could not read and sends that again, and [`machines`] fills the machine registry.
 
 pub mod ask;
 pub mod cli;
@@ -18,6 +18,7 @@ pub mod files;
 pub mod life;
 pub mod load;
 pub mod machines;
+pub mod reconcile;
 pub mod stages;
 pub mod telemetry;
 pub mod topics;

@@ -326,6 +326,7 @@ pub fn query_settings(config: &Config, data: &Path, ports: (u16, u16)) -> anyhow
             memory_bytes: config.query.memory_bytes_max,
             ..Limits::default()
         },
+        reconcile: config.reconcile.settings(data),
     })
 }
 

@@ -17,6 +17,7 @@ pub mod table;
 pub use catalogue::{ArchiveError, Catalogue};
 pub use commits::{Commit, LaneCommits, Snapshot};
 pub(crate) use place::open;
+pub(crate) use table::seen;
 pub use table::{ArchiveTable, Pin};
 
 /// The name under which the engine knows the archive's store.

@@ -27,6 +27,19 @@ pub struct QuerySettings {
     pub hosts: Vec<String>,
     /// Caps on one statement.
     pub limits: Limits,
+    /// How views and archive are compared.
+    pub reconcile: ReconcileSettings,
+}
+
+/// How views and archive are compared while the read side runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReconcileSettings {
+    /// Between two rounds; none: they are compared on demand alone.
+    pub interval: Option<Duration>,
+    /// Hours that ended longer ago are compared on demand alone.
+    pub look_back: Duration,
+    /// Where what was found is kept over a restart, a JSON object a line; none: nowhere.
+    pub file: Option<PathBuf>,
 }
 
 /// A ClickHouse server, by its HTTP interface.

@@ -147,9 +147,7 @@ fn take(
 
 #[cfg(test)]
 mod tests {
-    use stillwell_schema::machines::{MachineError, MachineVersion, Moment};
-
-    use stillwell_schema::machines::Change;
+    use stillwell_schema::machines::{Change, MachineError, MachineVersion, Moment};
 
     use super::*;
 

@@ -12,6 +12,7 @@ mod outage;
 mod panels;
 mod plant;
 mod producer;
+mod reconcile;
 mod recordings;
 mod stack;
 #[path = "../../../ingest/tests/support/versitygw.rs"]

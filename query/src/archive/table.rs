@@ -51,7 +51,7 @@ fn as_views(schema: &Schema) -> SchemaRef {
 pub struct Pin(OnceCell<Snapshot>);
 
 impl Pin {
-    async fn snapshot(&self, catalogue: &Catalogue) -> Result<Snapshot, ArchiveError> {
+    pub(crate) async fn snapshot(&self, catalogue: &Catalogue) -> Result<Snapshot, ArchiveError> {
         self.0.get_or_try_init(|| catalogue.refresh()).await.cloned()
     }
 
@@ -59,6 +59,14 @@ impl Pin {
     #[must_use]
     pub fn seen(&self) -> Option<&Snapshot> {
         self.0.get()
+    }
+}
+
+/// What the scans of a statement see of the archive.
+pub(crate) async fn seen(state: &dyn Session, catalogue: &Catalogue) -> Result<Snapshot, ArchiveError> {
+    match state.config().get_extension::<Pin>() {
+        Some(pin) => pin.snapshot(catalogue).await,
+        None => catalogue.refresh().await,
     }
 }
 
@@ -74,14 +82,6 @@ impl ArchiveTable {
     #[must_use]
     pub fn new(catalogue: Arc<Catalogue>, kind: FileKind) -> Self {
         Self { catalogue, kind }
-    }
-
-    async fn snapshot(&self, state: &dyn Session) -> Result<Snapshot> {
-        let seen = match state.config().get_extension::<Pin>() {
-            Some(pin) => pin.snapshot(&self.catalogue).await,
-            None => self.catalogue.refresh().await,
-        };
-        seen.map_err(|error| DataFusionError::External(Box::new(error)))
     }
 
     /// The scan of exactly these commits' files, as columns of `schema`.
@@ -133,7 +133,8 @@ impl TableProvider for ArchiveTable {
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let schema = self.schema();
-        let snapshot = self.snapshot(state).await?;
+        let snapshot = seen(state, &self.catalogue).await;
+        let snapshot = snapshot.map_err(|error| DataFusionError::External(Box::new(error)))?;
         if filters.is_empty() && projection.is_some_and(Vec::is_empty) {
             let rows = usize::try_from(snapshot.rows(self.kind)).unwrap_or(usize::MAX);
             return Ok(Arc::new(RowsExec::new(limit.map_or(rows, |limit| limit.min(rows)))));

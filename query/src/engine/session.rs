@@ -21,6 +21,7 @@ use crate::error::QueryError;
 use crate::machines::{MachineTable, Machines, Shown};
 use crate::settings::{Limits, QuerySettings};
 use crate::views::{ViewTable, Views, schemas};
+use crate::watermarks::{self, Watermarks};
 
 /// The catalogue's name in SQL, which PostgreSQL clients see as the database.
 const CATALOG: &str = "stillwell";
@@ -105,7 +106,16 @@ fn tables(
         let table = MachineTable::new(Arc::clone(machines), shown);
         tables.register_table(shown.name().to_owned(), Arc::new(table))?;
     }
+    let watermarks = Watermarks::new(Arc::clone(catalogue), views.clone());
+    tables.register_table(watermarks::NAME.to_owned(), Arc::new(watermarks))?;
     Ok(tables)
+}
+
+/// Where the tables of a session are kept.
+pub(super) fn tables_of(state: &SessionState) -> Result<Arc<dyn SchemaProvider>, QueryError> {
+    let database = state.catalog_list().catalog(CATALOG);
+    let tables = database.and_then(|database| database.schema(SCHEMA));
+    tables.ok_or_else(|| QueryError::Internal(format!("the session has no schema {CATALOG}.{SCHEMA}")))
 }
 
 /// The records that did not decode; files without any are never opened.

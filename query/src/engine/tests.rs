@@ -26,6 +26,7 @@ pub(super) fn engine(folder: &std::path::Path, limits: Limits) -> Engine {
         machines_file: None,
         hosts: Vec::new(),
         limits,
+        reconcile: Default::default(),
     };
     let store = crate::archive::open(&settings).unwrap();
     let catalogue = Arc::new(Catalogue::new(store, settings.topics.clone()));

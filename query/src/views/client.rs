@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clickhouse::query::BytesCursor;
+use clickhouse::{RowOwned, RowRead};
 use serde::Deserialize;
 use stillwell_schema::TopicPartition;
 use stillwell_schema::machines::version::sensors_of;
@@ -179,6 +180,14 @@ impl Views {
         Ok(query.fetch_bytes("ArrowStream")?)
     }
 
+    /// The rows of a query of the house's own.
+    pub(crate) async fn rows<T>(&self, sql: &str) -> Result<Vec<T>, ViewsError>
+    where
+        T: RowOwned + RowRead,
+    {
+        Ok(self.client.query_raw(sql).fetch_all::<T>().await?)
+    }
+
     /// How far the views are.
     ///
     /// # Errors
@@ -189,7 +198,7 @@ impl Views {
              toUnixTimestamp64Micro(updated) AS updated_us FROM {} ORDER BY topic, partition",
             self.path("pipeline_positions")
         );
-        Ok(self.client.query_raw(&sql).fetch_all::<Positions>().await?)
+        self.rows::<Positions>(&sql).await
     }
 
     /// How fresh the server's copy of the machine registry is.

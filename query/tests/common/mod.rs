@@ -254,6 +254,7 @@ pub fn settings(folder: &Path, limits: Limits) -> QuerySettings {
         machines_file: Some(folder.join("machines.json")),
         hosts: vec!["plant.example".into()],
         limits,
+        reconcile: Default::default(),
     }
 }
 
