@@ -2,8 +2,10 @@
 //!
 //! Reading order, as the data flows: [`stage`] takes a lane's chunks; [`fold`] folds their readings into
 //! [`window`]s of four widths, over [`histogram`]s; [`reload`] brings back rows that late data touches;
-//! [`scoring`] scores rows of machines; [`snapshot`] turns what changed into [`native`] blocks at one offset;
+//! [`scoring`] scores rows of machines; [`lateness`] says how late they come and how far their clocks are off;
+//! [`snapshot`] turns what changed into [`native`] blocks at one offset;
 //! [`flush`] writes the blocks of all lanes, and moves their positions last; [`migrate`] keeps the tables.
+//! Beside them, [`machines`] keeps a copy of the machine registry.
 //!
 //! **Invariant:** a row is absolute and complete up to its `version`, the next offset of its lane. Applying a
 //! reading below a row's version is a no-op, so retry, replay and restart from any earlier offset give the
@@ -14,6 +16,8 @@ mod error;
 pub mod flush;
 pub mod fold;
 pub mod histogram;
+pub mod lateness;
+mod machines;
 mod migrate;
 pub mod native;
 pub mod reload;

@@ -24,6 +24,8 @@ const STEPS: &[(&str, &str)] = &[
     ("0002_views", include_str!("../sql/0002_views.sql")),
     ("0003_generations", include_str!("../sql/0003_generations.sql")),
     ("0004_kinds", include_str!("../sql/0004_kinds.sql")),
+    ("0005_lateness", include_str!("../sql/0005_lateness.sql")),
+    ("0006_machines", include_str!("../sql/0006_machines.sql")),
     ("0009_refused", include_str!("../sql/0009_refused.sql")),
 ];
 

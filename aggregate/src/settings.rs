@@ -56,6 +56,8 @@ pub struct AggregateSettings {
     pub clickhouse: ClickHouseSettings,
     /// Where alerts go.
     pub alerts_topic: String,
+    /// The topic of the machine registry; empty where there is none.
+    pub machines_topic: String,
     /// The scorer.
     pub scoring: ScoringSettings,
     /// How often the views of 10 s and the last readings are brought up to date.

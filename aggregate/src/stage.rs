@@ -23,6 +23,7 @@ use tokio::time::Instant;
 use crate::error::AggregateError;
 use crate::flush::Snapshot;
 use crate::fold::{LaneFold, Level, Missing, Origin, SeriesLimits};
+use crate::lateness::LaneLateness;
 use crate::reload;
 use crate::scoring::{LaneScoring, Scorer};
 use crate::snapshot;
@@ -67,6 +68,7 @@ pub(crate) struct Work {
     pub(crate) table: SeriesTable,
     pub(crate) fold: LaneFold,
     scoring: LaneScoring,
+    lateness: LaneLateness,
     /// The tables of its windows.
     targets: Targets,
 }
@@ -143,11 +145,14 @@ impl<S: Store> Aggregate<S> {
                 (standing.position, standing.readings, standing.late);
             reload::series(&self.store, &lane.id, &start, &mut fold, &mut table).await?;
         }
+        let mut lateness = LaneLateness::default();
+        lateness.restore(self.store.lateness(&lane.id).await?, &mut table);
         let wanted = scoring.wanted(&mut fold);
         for some in reload::statements(&wanted) {
             reload::windows(&self.store, &lane.id, &start.targets, some, &mut fold, &table).await?;
         }
-        let work = Work { decoder: decoder_for(topic), table, fold, scoring, targets: start.targets };
+        let work =
+            Work { decoder: decoder_for(topic), table, fold, scoring, lateness, targets: start.targets };
         self.board.set(&part(&lane.id), State::Ok, "");
         let task = LaneTask {
             shared: self,
@@ -253,7 +258,8 @@ impl<S: Store> LaneTask<'_, S> {
             tally.take(&chunk, failures);
             let origins = Origin::all(&chunk);
             work.fold.apply(&origins, columns, &groups, &work.table);
-            let Work { table, fold, scoring, .. } = &mut *work;
+            let Work { table, fold, scoring, lateness, .. } = &mut *work;
+            lateness.take(&origins, columns, table);
             scoring.take(&lane, &origins, columns, table, fold);
             (work, tally, decoded.columns.len())
         })
@@ -302,9 +308,12 @@ impl<S: Store> LaneTask<'_, S> {
         let level = self.pace.level(work.fold.changed(Level::All), Instant::now());
         let since = self.lane.start.0;
         let (work, parts, alerts) = compute(move || {
-            let Work { fold, table, scoring, targets, .. } = &mut *work;
+            let Work { fold, table, scoring, lateness, targets, .. } = &mut *work;
             let mut parts = snapshot::take(&lane, fold, table, level, position, targets);
             parts.extend(snapshot::refused(&lane, fold, table, position, since));
+            if level == Level::All {
+                lateness.snapshot(&lane, position, table, &mut parts);
+            }
             let alerts = scoring.snapshot(&lane, position, level, table, &mut parts);
             (work, parts, alerts)
         })

@@ -8,7 +8,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use stillwell_schema::health::{Board, State};
 use tokio_util::sync::CancellationToken;
 
-use crate::ask::{self, Format};
+use crate::ask::{self, AskedArgs, Format};
 use stillwell_schema::ArchiveUrl;
 
 use crate::config::{Config, DOCUMENTED, Query};
@@ -23,7 +23,9 @@ use crate::life;
 use crate::lineage;
 use crate::load::generate::{self, GenerateArgs};
 use crate::load::replay::{self, ReplayArgs};
+use crate::machines;
 use crate::migrations::{self, MigrationsArgs};
+use crate::reconcile::{self, ReconcileArgs};
 use crate::stages::{self, Running, Stages};
 use crate::telemetry;
 use crate::up::{self, UpArgs};
@@ -96,10 +98,16 @@ enum Command {
     /// Dead letters: look through what could not be read, and send it again
     #[command(subcommand)]
     Dlq(dlq::Command),
+    /// The machine registry: which machine stands where, with which sensors, since when
+    #[command(subcommand)]
+    Machines(machines::Command),
     /// Show what a topic's format and mapping make of a record's bytes
     Decode(DecodeArgs),
     #[command(flatten)]
     Life(life::Command),
+    /// Compare the views with the archive
+    #[command(after_help = reconcile::EXAMPLES)]
+    Reconcile(ReconcileArgs),
     /// Print every setting with its default
     Config,
     /// Print the statements that make ClickHouse's tables, for one server or a cluster
@@ -137,15 +145,12 @@ struct StageArgs {
     pg: Option<String>,
 }
 
-/// Which query side is asked.
-#[derive(Args, Clone, Debug)]
-struct AskedArgs {
-    /// Data folder of the running stack
-    #[arg(long, default_value = "stillwell-data", value_name = "DIR")]
-    data: PathBuf,
-    /// Base URL of a query side, such as http://plant:8080; without it, the stack on --data
-    #[arg(long, value_name = "URL")]
-    http: Option<String>,
+impl StageArgs {
+    /// The servers of a comparison.
+    fn of(args: &ReconcileArgs) -> Self {
+        let (data, clickhouse) = (args.data.clone(), args.clickhouse.clone());
+        Self { data, kafka: None, clickhouse, http: None, pg: None }
+    }
 }
 
 #[derive(Args, Clone, Debug)]
@@ -209,12 +214,12 @@ impl Cli {
         match &self.command {
             // One request each: Ctrl-C ends them as it ends any program.
             Command::Sql(args) => {
-                let base = base_of(&args.asked, &config)?;
+                let base = args.asked.base(&config)?;
                 return ask::print_sql(&base, &args.statement, args.format);
             }
             Command::Decode(args) => return decode::run(args, &config),
-            Command::Lineage(args) => return lineage::run(&args.cell, &base_of(&args.asked, &config)?),
-            Command::Status(args) => return ask::print_status(&base_of(args, &config)?),
+            Command::Lineage(args) => return lineage::run(&args.cell, &args.asked.base(&config)?),
+            Command::Status(args) => return ask::print_status(&args.base(&config)?),
             _ => {}
         }
         // These read an archive with all of the machine's threads, and no server.
@@ -222,11 +227,21 @@ impl Cli {
             Command::Evidence(command) => return evidence::run(command, &config),
             Command::Life(command) => return life::run(command, &config),
             Command::Migrations(args) => return migrations::run(&args, config),
+            Command::Reconcile(args) => {
+                complete(&StageArgs::of(&args), &mut config, Stages { query: true, ..Stages::NONE })?;
+                return reconcile::run(&args, &config);
+            }
             command => command,
         };
-        if let Command::Dlq(command) = command {
-            return interruptible(move |stop| dlq::run(command, &config, &stop));
-        }
+        let command = match command {
+            Command::Dlq(command) => {
+                return interruptible(move |stop| dlq::run(command, &config, &stop));
+            }
+            Command::Machines(command) => {
+                return interruptible(move |stop| machines::run(&command, &config, &stop));
+            }
+            command => command,
+        };
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         runtime.block_on(execute(command, config))?;
         // A blocking read of a terminal or a broker that is away must not hold up the exit.
@@ -284,6 +299,8 @@ async fn execute(command: Command, config: Config) -> anyhow::Result<()> {
         | Command::Decode(_)
         | Command::Life(_)
         | Command::Dlq(_)
+        | Command::Machines(_)
+        | Command::Reconcile(_)
         | Command::Config
         | Command::Migrations(_)
         | Command::Completions { .. }
@@ -319,22 +336,6 @@ fn stop_signal() -> CancellationToken {
         }
     });
     stop
-}
-
-/// The query side that is meant: the flag's, the running stack's, or the config's.
-fn base_of(asked: &AskedArgs, config: &Config) -> anyhow::Result<String> {
-    if let Some(http) = &asked.http {
-        return Ok(http.clone());
-    }
-    let running = Endpoints::read(&asked.data);
-    match (running, config.query.http.is_empty()) {
-        (Ok(Endpoints { http: Some(http), .. }), _) => Ok(http),
-        (_, false) => Ok(format!("http://{}", config.query.http)),
-        (Ok(_), true) => {
-            bail!("the stack runs no query side; start one with `stillwell query` and name it with --http")
-        }
-        (Err(error), true) => Err(error).context("no query side named with --http or in the config"),
-    }
 }
 
 /// Runs one stage against the servers of the config, or of a running stack.

@@ -17,10 +17,12 @@ use stillwell_schema::ArchiveUrl;
 
 mod clickhouse;
 mod life;
+mod reconcile;
 mod topic;
 
 pub use clickhouse::{ClickHouse, Views};
 pub use life::{Compaction, RetentionClass};
+pub use reconcile::Reconcile;
 pub use topic::{Registry, Sparkplug, Topic};
 
 /// The default config, documented. It parses to [`Config::default`].
@@ -57,10 +59,14 @@ pub struct Config {
     pub views: Views,
     /// The read side's writer.
     pub aggregate: Aggregate,
+    /// The machine registry.
+    pub machines: Machines,
     /// The scorer.
     pub scoring: Scoring,
     /// The query side.
     pub query: Query,
+    /// How views and archive are held against each other.
+    pub reconcile: Reconcile,
     /// Logs.
     pub telemetry: Telemetry,
 }
@@ -78,8 +84,10 @@ impl Default for Config {
             clickhouse: ClickHouse::default(),
             views: Views::default(),
             aggregate: Aggregate::default(),
+            machines: Machines::default(),
             scoring: Scoring::default(),
             query: Query::default(),
+            reconcile: Reconcile::default(),
             telemetry: Telemetry::default(),
         }
     }
@@ -188,6 +196,20 @@ impl Default for Aggregate {
             series_max: 1_000_000,
             alerts_topic: "stillwell.alerts".into(),
         }
+    }
+}
+
+/// `[machines]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Machines {
+    /// The registry's topic; empty where there is none.
+    pub topic: String,
+}
+
+impl Default for Machines {
+    fn default() -> Self {
+        Self { topic: "stillwell.machines".into() }
     }
 }
 
@@ -322,6 +344,9 @@ impl Config {
         let names: BTreeSet<&str> = self.topic.iter().map(|topic| topic.name.as_str()).collect();
         if names.is_empty() || names.contains("") || names.len() < self.topic.len() {
             bail!("there must be at least one [[topic]], each with a name of its own");
+        }
+        if names.contains(self.machines.topic.as_str()) {
+            bail!("[machines] topic {:?} is a [[topic]] too: give it a name of its own", self.machines.topic);
         }
         // Files are read where records are: whoever only looks at what was read need not have them.
         crate::stages::registry_settings(self)?;

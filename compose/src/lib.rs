@@ -3,8 +3,9 @@
 //! Reading order: [`cli`] is what a user types; [`config`] what is set; [`stages`] turns settings into running
 //! stages; [`engines`] are the local Kafka and ClickHouse; [`up`] is everything on one machine; [`load`] makes
 //! readings to try it with; [`ask`] is the client side of a running stack, and `lineage` what that says of a view's
-//! cell; [`evidence`] and [`life`] are the sides of an archive; [`decode`] shows what a topic's decoder makes of some
-//! bytes, [`dlq`] what it could not read and sends that again; `migrations` prints the tables' statements.
+//! cell; [`evidence`] and [`life`] are the sides of an archive, [`reconcile`] that of archive and views; [`decode`] shows
+//! what a topic's decoder makes of some bytes, [`dlq`] what it could not read and sends that again, and [`machines`] fills
+//! the machine registry; `migrations` prints the statements of ClickHouse's tables.
 
 pub mod ask;
 pub mod cli;
@@ -18,7 +19,9 @@ pub mod files;
 pub mod life;
 mod lineage;
 pub mod load;
+pub mod machines;
 mod migrations;
+pub mod reconcile;
 pub mod stages;
 pub mod telemetry;
 pub mod topics;

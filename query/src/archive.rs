@@ -21,6 +21,7 @@ mod window;
 pub use catalogue::{ArchiveError, Catalogue};
 pub use commits::{Commit, LaneCommits, Snapshot};
 pub(crate) use place::open;
+pub(crate) use table::seen;
 pub use table::{ArchiveTable, Pin};
 pub(crate) use window::WindowReadings;
 

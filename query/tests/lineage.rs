@@ -16,9 +16,8 @@ use arrow::datatypes::{DataType, Int32Type, Int64Type, TimestampMicrosecondType}
 use arrow::ipc::writer::StreamWriter;
 use common::{Lane, Row, TOPIC, sorted};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use stillwell_query::archive::{Catalogue, Pin};
+use stillwell_query::archive::Pin;
 use stillwell_query::engine::{Engine, Request};
-use stillwell_query::views::Views;
 use stillwell_query::{Limits, QueryError};
 use stillwell_schema::columns::{READINGS, RECORDS, header_fields};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -154,10 +153,7 @@ impl Asked {
     fn new(folder: &Path, views: &str) -> Self {
         let mut settings = common::settings(folder, Limits::default());
         settings.clickhouse.url = views.to_owned();
-        let store = object_store::local::LocalFileSystem::new_with_prefix(folder).unwrap();
-        let catalogue = Arc::new(Catalogue::new(Arc::new(store), settings.topics.clone()));
-        let views = Views::new(&settings.clickhouse, &settings.limits);
-        Self { engine: Engine::new(&settings, &catalogue, &views).unwrap() }
+        Self { engine: common::engine(folder, &settings) }
     }
 
     async fn ask(&self, sql: &str) -> Result<RecordBatch, QueryError> {

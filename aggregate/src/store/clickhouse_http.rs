@@ -12,6 +12,7 @@ use tokio::time::timeout;
 
 use super::{HighRow, MachineRows, SeriesRow, Standing, Store, TablePosition, Targets, WindowKey, WindowRow};
 use crate::error::AggregateError;
+use crate::lateness::{self, LatenessRow};
 use crate::scoring::restore;
 use crate::settings::ClickHouseSettings;
 
@@ -108,6 +109,10 @@ impl Store for ClickHouse {
 
     async fn machines(&self, lane: &TopicPartition) -> Result<MachineRows, AggregateError> {
         restore::rows(self, lane).await
+    }
+
+    async fn lateness(&self, lane: &TopicPartition) -> Result<Vec<LatenessRow>, AggregateError> {
+        self.rows(&lateness::select(lane)).await
     }
 
     /// Whole or not at all as far as ClickHouse promises it for one statement; the rows are absolute, so a

@@ -8,11 +8,13 @@ mod crash;
 mod dlq;
 mod lifecycle;
 mod lineage;
+mod machines;
 mod malformed;
 mod outage;
 mod panels;
 mod plant;
 mod producer;
+mod reconcile;
 mod recordings;
 mod stack;
 #[path = "../../../ingest/tests/support/versitygw.rs"]

@@ -52,16 +52,7 @@ fn as_views(schema: &Schema) -> SchemaRef {
 pub struct Pin(OnceCell<Snapshot>);
 
 impl Pin {
-    /// The moment that the statement of this session sees.
-    pub(super) async fn look(state: &dyn Session, catalogue: &Catalogue) -> Result<Snapshot> {
-        let seen = match state.config().get_extension::<Self>() {
-            Some(pin) => pin.snapshot(catalogue).await,
-            None => catalogue.refresh().await,
-        };
-        seen.map_err(|error| DataFusionError::External(Box::new(error)))
-    }
-
-    async fn snapshot(&self, catalogue: &Catalogue) -> Result<Snapshot, ArchiveError> {
+    pub(crate) async fn snapshot(&self, catalogue: &Catalogue) -> Result<Snapshot, ArchiveError> {
         self.0.get_or_try_init(|| catalogue.refresh()).await.cloned()
     }
 
@@ -69,6 +60,14 @@ impl Pin {
     #[must_use]
     pub fn seen(&self) -> Option<&Snapshot> {
         self.0.get()
+    }
+}
+
+/// What the scans of a statement see of the archive.
+pub(crate) async fn seen(state: &dyn Session, catalogue: &Catalogue) -> Result<Snapshot, ArchiveError> {
+    match state.config().get_extension::<Pin>() {
+        Some(pin) => pin.snapshot(catalogue).await,
+        None => catalogue.refresh().await,
     }
 }
 
@@ -135,7 +134,8 @@ impl TableProvider for ArchiveTable {
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let schema = self.schema();
-        let snapshot = Pin::look(state, &self.catalogue).await?;
+        let snapshot = seen(state, &self.catalogue).await;
+        let snapshot = snapshot.map_err(|error| DataFusionError::External(Box::new(error)))?;
         if filters.is_empty() && projection.is_some_and(Vec::is_empty) {
             let rows = usize::try_from(snapshot.rows(self.kind)).unwrap_or(usize::MAX);
             return Ok(Arc::new(RowsExec::new(limit.map_or(rows, |limit| limit.min(rows)))));

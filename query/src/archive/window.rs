@@ -27,6 +27,7 @@ use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder};
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::datasource::table_schema::TableSchema;
+use datafusion::error::DataFusionError;
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::logical_expr::{Expr, TableType, col, lit};
 use datafusion::parquet::arrow::RowNumber;
@@ -41,7 +42,7 @@ use super::commits::Commit;
 use super::files::Files;
 use super::places::Places;
 use super::prune;
-use super::table::{Pin, READINGS};
+use super::table::{READINGS, seen};
 
 const FILE: &str = "file";
 const ROW: &str = "row";
@@ -144,7 +145,8 @@ impl TableProvider for WindowReadings {
         _filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let snapshot = Pin::look(state, &self.catalogue).await?;
+        let snapshot = seen(state, &self.catalogue).await;
+        let snapshot = snapshot.map_err(|error| DataFusionError::External(Box::new(error)))?;
         let (schema, kind) = (project_schema(&SCHEMA, projection)?, FileKind::Readings);
         let condition = self.condition();
         let filters = std::slice::from_ref(&condition);

@@ -41,7 +41,9 @@ impl Cell {
             [machine, sensor, at] => (machine, sensor, at, None),
             [machine, sensor, at, view] => (machine, sensor, at, Some(view)),
             _ => {
-                return plan_err!("{function} takes machine, sensor, at and, if it is not readings_10s, view");
+                return plan_err!(
+                    "{function} takes machine, sensor, at and, if it is not readings_10s, view"
+                );
             }
         };
         let view = view.map_or(Ok(WIDTHS[0].view), |view| text(view, function, "view"))?;

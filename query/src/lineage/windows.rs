@@ -4,7 +4,7 @@
 //! |---|---|
 //! | view, window_start | the cell's |
 //! | topic, partition | whose readings the row holds |
-//! | table_name | the table that the view reads it from; null where the server does not say |
+//! | table_name | the table that the view reads it from |
 //! | version | the next offset that the row is complete up to |
 //! | count, bad, late, texts | its readings with a value, of bad quality, late, and with a text |
 
@@ -30,6 +30,7 @@ static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
         Field::new("window_start", DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())), false),
         text("topic"),
         Field::new("partition", DataType::Int32, false),
+        // The answer of a subquery, which may be null.
         text("table_name").with_nullable(true),
         count("version"),
         count("count"),
@@ -78,14 +79,9 @@ impl WindowRows {
         format!("{of} AS `{name}`")
     }
 
-    /// What the view reads from stands in its definition.
     fn table(&self) -> String {
-        format!(
-            "(SELECT extract(as_select, 'FROM [^ ]*[.]`?([A-Za-z0-9_]+)') FROM system.tables \
-             WHERE database = {} AND name = {})",
-            quote(self.views.database()),
-            quote(self.cell.rows())
-        )
+        let shown = self.views.path("shown_tables");
+        format!("(SELECT any(table_name) FROM {shown} WHERE view = {})", quote(self.cell.view()))
     }
 }
 
