@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use metrics_exporter_prometheus::PrometheusHandle;
 use stillwell_schema::health::{Board, State};
