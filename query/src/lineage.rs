@@ -68,7 +68,7 @@ impl Lineage {
         let readings = LogicalPlanBuilder::scan(ARCHIVED, provider_as_source(Arc::new(readings)), None)?;
         let rows = WindowRows::new(self.views.clone(), cell.clone());
         let rows = LogicalPlanBuilder::scan(HELD, provider_as_source(Arc::new(rows)), None)?;
-        let keys = |side| ["topic", "partition"].map(|name| Column::new(Some(side), name)).to_vec();
+        let keys = |side: &str| ["topic", "partition"].map(|name| Column::new(Some(side), name)).to_vec();
         // The few rows of the window are what is kept in memory to join with.
         let joined =
             rows.join(readings.build()?, JoinType::Right, (keys(HELD), keys(ARCHIVED)), None::<Expr>)?;
