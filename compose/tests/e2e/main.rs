@@ -7,6 +7,7 @@ mod crash;
 mod dlq;
 mod lifecycle;
 mod malformed;
+mod members;
 mod outage;
 mod panels;
 mod plant;
@@ -15,5 +16,6 @@ mod recordings;
 mod stack;
 #[path = "../../../ingest/tests/support/versitygw.rs"]
 mod versitygw;
+mod views;
 mod wire;
 mod zombies;
