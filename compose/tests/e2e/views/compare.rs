@@ -93,7 +93,7 @@ fn difference(archive: &str, view: &str, keys: &[&str], exact: &[&str], rounded:
     let both = |name: &str| format!("a.{name} as archive_{name}, v.{name} as view_{name}");
     let columns = each(&[exact, rounded].concat(), both, ", ");
     let same = each(keys, |key| format!("a.{key} = v.{key}"), " and ");
-    let mut differ = each(exact, |name| format!("a.{name} is distinct from v.{name}"), " or ");
+    let mut differ = each(exact, |name| format!("(a.{name} is distinct from v.{name})"), " or ");
     for name in rounded {
         // Of sums and squares of values up to `high`.
         differ += &format!(" or abs(a.{name} - v.{name}) > 1e-9 * (abs(a.{name}) + abs(a.high))");
