@@ -135,7 +135,7 @@ fn compared(filled: &Filled, seconds: f64, cpu_s: f64, ours: f64) -> Value {
 }
 
 /// The statements of a text, each ended by a semicolon at the end of a line; lines of comment go.
-fn statements(text: &str) -> Vec<String> {
+pub(crate) fn statements(text: &str) -> Vec<String> {
     let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with("--")).collect();
     lines
         .join("\n")
