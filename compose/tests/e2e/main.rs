@@ -10,6 +10,7 @@ mod lifecycle;
 mod lineage;
 mod machines;
 mod malformed;
+mod members;
 mod outage;
 mod panels;
 mod plant;
@@ -19,5 +20,6 @@ mod recordings;
 mod stack;
 #[path = "../../../ingest/tests/support/versitygw.rs"]
 mod versitygw;
+mod views;
 mod wire;
 mod zombies;
