@@ -140,7 +140,7 @@ fn watch(
 }
 
 /// Puts a model in force for every machine, with readings of the time before now.
-fn commission(stack: &Stack, topic: &str, partitions: usize) -> anyhow::Result<()> {
+pub(crate) fn commission(stack: &Stack, topic: &str, partitions: usize) -> anyhow::Result<()> {
     let now_ms = SystemClock.now_us().unsigned_abs() / 1000;
     fill::fill_commissioning(&stack.at.kafka, topic, Some(now_ms))?;
     let ends = fill::ends(&stack.at.kafka, topic)?;
@@ -198,7 +198,7 @@ fn visible_positions(http: &str, topic: &str, partitions: usize) -> anyhow::Resu
     Ok(positions)
 }
 
-fn quantiles(latencies: Vec<Duration>) -> Value {
+pub(crate) fn quantiles(latencies: Vec<Duration>) -> Value {
     let records = latencies.len();
     let of = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("max", 1.0)];
     let mut quantiles = result::quantiles(latencies, &of);

@@ -2,7 +2,7 @@
 //!
 //! Reading order: [`shape`] makes the load that all measures share, and [`fill`] puts it into Kafka;
 //! [`stack`] finds or starts the engines; [`watch`] reads how far the stages are and [`process`] what they
-//! cost; [`stages`] (Kafka to archive, to views, both), [`write_side`], [`latency`], [`dashboards`], [`decode`],
+//! cost; [`stages`] (Kafka to archive, to views, both), [`write_side`], [`latency`], [`alerts`], [`dashboards`], [`decode`],
 //! [`files`] and [`aggregate`] are the measures; [`peers`] runs what a user would do without us on the same topic and
 //! [`consume`] what Kafka itself gives; [`result`] keeps what came out.
 
@@ -10,6 +10,7 @@ use anyhow::Context;
 use clap::{Parser, Subcommand};
 
 mod aggregate;
+mod alerts;
 mod consume;
 mod dashboards;
 mod decode;
@@ -44,6 +45,7 @@ Examples (after `cargo build --release -p stillwell -p stillwell-benches`):
   stillwell-bench both --one-process --peers             the same in one process, beside the yardsticks
   stillwell-bench archive --readings 2000000 --per-record 1
   stillwell-bench latency --rate 20000 --seconds 60
+  stillwell-bench alerts                                 from a fault to its alert
   stillwell-bench write-side --peers                     Kafka to archive by partitions and by readings a record
   stillwell-bench decode                                 each wire format on one core
   stillwell-bench files                                  a commit's files beside bare arrow-rs
@@ -60,6 +62,8 @@ enum Measure {
     Views(stages::StageArgs),
     /// Both at once
     Both(stages::StageArgs),
+    /// From a fault's readings produced to its alert read
+    Alerts(alerts::AlertsArgs),
     /// From produced to visible and to durable, at a given rate
     Latency(latency::LatencyArgs),
     /// Kafka to archive, by partitions and by readings a record
@@ -80,6 +84,7 @@ fn main() -> anyhow::Result<()> {
         Measure::Archive(args) => stages::run("archive", &[stages::INGEST], &args),
         Measure::Views(args) => stages::run("views", &[stages::AGGREGATE], &args),
         Measure::Both(args) => stages::run("both", &[stages::INGEST, stages::AGGREGATE], &args),
+        Measure::Alerts(args) => alerts::run(&args),
         Measure::Latency(args) => latency::run(&args),
         Measure::WriteSide(args) => write_side::run(&args),
         Measure::Decode(args) => decode::run(&args),

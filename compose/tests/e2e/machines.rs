@@ -110,9 +110,9 @@ fn the_registry_is_imported_asked_and_survives_what_it_comes_from() {
     assert!(stack.stop().success(), "{}", stack.log());
     stack.restart();
     assert_eq!(stack.rows(MACHINES), expected, "from the file, or read anew");
+    let again = "select count(*) from machines_registry where age_s < 30 and versions = 3";
+    stack.wait_number(again, "read again", |n| n == 1);
     let (_, health) = stack.http("GET", "/health", "").unwrap();
     let health: Value = serde_json::from_str(&health).unwrap();
     assert!(health["parts"].as_object().unwrap().contains_key("query/machines"), "{health}");
-    let again = "select count(*) from machines_registry where age_s < 30 and versions = 3";
-    stack.wait_number(again, "read again", |n| n == 1);
 }
