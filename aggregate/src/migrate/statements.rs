@@ -114,7 +114,9 @@ impl<'a> Table<'a> {
             None => word(order).filter(|(_, rest)| !rest.starts_with('('))?.0,
         };
         let columns: Vec<&str> = list.split(',').map(str::trim).collect();
-        columns.iter().all(|column| word(column).is_some_and(|(_, rest)| rest.is_empty())).then_some(columns)
+        let is_known =
+            |rest: &str| rest.is_empty() || parenthesis(rest).is_some_and(|(_, rest)| rest.is_empty());
+        columns.iter().all(|column| word(column).is_some_and(|(_, rest)| is_known(rest))).then_some(columns)
     }
 }
 
