@@ -111,6 +111,7 @@ impl<S: Store> Flusher<S> {
     async fn gather(&mut self, snapshots: &mut mpsc::Receiver<Snapshot>) -> Option<Batch> {
         let mut batch = Batch::default();
         tokio::select! {
+            biased;
             first = snapshots.recv() => batch.fresh.push(first?),
             sent = self.outbox.sent() => batch.sent.push(sent),
         }
@@ -118,6 +119,7 @@ impl<S: Store> Flusher<S> {
         tokio::pin!(gather);
         loop {
             tokio::select! {
+                biased;
                 () = &mut gather => return Some(batch),
                 more = snapshots.recv() => match more {
                     Some(snapshot) => batch.fresh.push(snapshot),

@@ -32,8 +32,8 @@ use crate::store::{Store, Targets};
 mod pace;
 mod room;
 
-pub(crate) use pace::Intervals;
 use pace::Pace;
+pub(crate) use pace::{FEW_SERIES, Intervals};
 pub(crate) use room::Room;
 use room::Share;
 
