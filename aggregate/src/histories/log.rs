@@ -92,7 +92,8 @@ pub(super) struct Log {
 
 impl Log {
     pub(super) fn draw(dice: &mut SmallRng, records: usize) -> Self {
-        let first = 7 * dice.random_range(0..3i64);
+        let sevens: i64 = dice.random_range(0..3);
+        let first = 7 * sevens;
         let mut source = Source::draw(dice);
         let (mut slots, mut readings) = (Vec::new(), Vec::new());
         for offset in (first..).take(records) {
@@ -169,7 +170,7 @@ impl Source {
             return Slot::Record { kafka_ms, value: "no reading".to_owned() };
         }
         let from = readings.len();
-        for _ in 0..dice.random_range(1..=3) {
+        for _ in 0..dice.random_range(1..=3u8) {
             readings.push(self.reading(dice, offset, kafka_ms));
         }
         let mut value = "[".to_owned();
@@ -191,13 +192,13 @@ impl Source {
         };
         let eighths = if matches!(tells, Tells::Counts) {
             let is_reset = dice.random_bool(0.05);
-            self.counter = if is_reset { 0 } else { self.counter + dice.random_range(0..50) };
+            self.counter = if is_reset { 0 } else { self.counter + dice.random_range(0..50i32) };
             self.counter
         } else {
             dice.random_range(-8_000..8_000)
         };
         let quality = [quality::GOOD, quality::GOOD, quality::GOOD, quality::UNCERTAIN, quality::BAD]
-            [dice.random_range(0..5)];
+            [dice.random_range(0..5usize)];
         Reading {
             offset,
             machine,
@@ -205,16 +206,16 @@ impl Source {
             kind,
             time_us: self.time_ms(dice) * 1000,
             value: has_value.then_some(f64::from(eighths) / 8.0),
-            text: has_text.then(|| ["auto", "hand", "off"][dice.random_range(0..3)]),
+            text: has_text.then(|| ["auto", "hand", "off"][dice.random_range(0..3usize)]),
             quality,
             kafka_ms,
         }
     }
 
     fn time_ms(&self, dice: &mut SmallRng) -> i64 {
-        let fate = dice.random_range(0..100);
+        let fate = dice.random_range(0..100u32);
         let back = if fate < self.late {
-            dice.random_range(0..60_000)
+            dice.random_range(0..60_000i64)
         } else if fate < self.late + self.old {
             dice.random_range(0..2 * DAY_MS)
         } else if fate < self.late + self.old + self.ahead {

@@ -147,8 +147,8 @@ fn map<'a, K, V>(
     let values = many(rest, all, value);
     let mut pairs = keys.into_iter().zip(values);
     let mut start = 0;
-    let mut row = |end: usize| pairs.by_ref().take(end - std::mem::replace(&mut start, end)).collect();
-    ends.into_iter().map(&mut row).collect()
+    let row = |end: usize| pairs.by_ref().take(end - std::mem::replace(&mut start, end)).collect();
+    ends.into_iter().map(row).collect()
 }
 
 fn len(rest: &mut &[u8]) -> usize {
