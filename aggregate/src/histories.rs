@@ -5,7 +5,7 @@
 //! partitions over, and write into a store that does nothing, a part or all of what it is asked, and says so late or
 //! never; tables are built anew under them. Each row that is written is held against the readings below its version,
 //! and at the end everything against the whole log: to the last bit, but for sums, which are so to rounding, and for
-//! what late readings are, which two owners at once may each know differently.
+//! what late readings are once a table is in use that is behind the others.
 //!
 //! Reading order: [`world`] is what all share, [`log`] what is to be shown, [`truth`] the same by brute force;
 //! [`native`], [`tables`] and [`store`] are ClickHouse as lanes see it, [`life`] and [`process`] a process,

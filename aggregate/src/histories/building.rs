@@ -1,6 +1,7 @@
 //! Tables built anew beside those in use, from the log up to an offset, as a rebuild does from the archive.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::tables::Row;
 use super::truth::{Place, highs};
@@ -48,7 +49,7 @@ fn rows(world: &World, width: usize, table: &str, partition: i32, below: i64) ->
         Some(Row::Window(key, Box::new(row)))
     };
     let mut rows: Vec<Row> = truth.windows(log, width, below).filter_map(window).collect();
-    let high = |row| Row::High { partition, table: table.to_owned(), position: below, row };
+    let high = |row| Row::High { partition, table: table.to_owned(), row };
     rows.extend(highs(log, below).into_iter().map(high));
     let position = TablePosition { table_name: table.to_owned(), position: below };
     rows.push(Row::TablePosition(partition, position));
@@ -67,7 +68,6 @@ fn use_table(world: &World, width: usize, table: &str) {
     }
     world.note(format_args!("{table} is in use"));
     world.counts.add("tables put in use", 1);
-    // Its lanes go on from where it is, with what they knew elsewhere.
-    world.contend_all();
+    world.is_late_unknown.store(true, Ordering::Relaxed);
     tables.targets = tables.targets.clone().with(TABLES[width], table);
 }

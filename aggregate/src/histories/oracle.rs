@@ -1,9 +1,12 @@
 //! Holds what is stored against what is true: each row as it is written, and everything at the end.
 
+use std::sync::atomic::Ordering;
+
 use super::log::Log;
 use super::tables::{Position, Row, Tables};
-use super::truth::{Truth, latest};
+use super::truth::{Truth, late_of_machine, latest};
 use super::world::World;
+use crate::lateness::LatenessRow;
 use crate::store::{SeriesRow, WindowRow};
 use crate::window::{NO_SCORE, TABLES};
 
@@ -11,15 +14,16 @@ use crate::window::{NO_SCORE, TABLES};
 pub(super) fn judge_row(world: &World, row: &Row) {
     let partition = row.partition();
     let (log, truth) = (world.log(partition), world.truth(partition));
-    let is_late_known = !world.is_contended(partition);
+    let is_late_known = !world.is_late_unknown.load(Ordering::Relaxed);
     let problems = match row {
         Row::Window((table, ..), row) => window(log, truth, width(table), row, is_late_known),
-        Row::Series(_, row) => {
+        Row::Series { version, row, .. } => {
             let key = (partition, row.machine.clone(), row.sensor.clone());
             let tables = world.tables.lock().unwrap();
-            let is_read = tables.series.get(&key).is_none_or(|stored| stored.version <= row.version);
-            if is_read { last_reading(log, row) } else { Vec::new() }
+            let is_read = tables.series.get(&key).is_none_or(|stored| stored.0 <= *version);
+            if is_read { last_reading(log, row, *version) } else { Vec::new() }
         }
+        Row::Lateness(_, row) => lateness(log, row, row.version),
         Row::Position(_, row) => {
             let tables = world.tables.lock().unwrap();
             let stored = tables.positions.get(&partition);
@@ -48,7 +52,7 @@ pub(super) fn judge(world: &World) {
 
 fn judge_partition(world: &World, tables: &Tables, partition: i32) -> Vec<String> {
     let (log, truth) = (world.log(partition), world.truth(partition));
-    let is_late_known = !world.is_contended(partition);
+    let is_late_known = !world.is_late_unknown.load(Ordering::Relaxed);
     let mut problems = Vec::new();
     for (width, table) in tables.targets.tables().iter().enumerate() {
         problems.extend(complete(log, truth, tables, partition, table, log.end()));
@@ -61,9 +65,16 @@ fn judge_partition(world: &World, tables: &Tables, partition: i32) -> Vec<String
     }
     let series = tables.series(partition);
     for row in &series {
-        problems.extend(last_reading(log, &SeriesRow { version: log.end(), ..row.clone() }));
+        problems.extend(last_reading(log, row, log.end()));
+    }
+    let machines = tables.lateness(partition);
+    for row in &machines {
+        problems.extend(lateness(log, row, log.end()));
     }
     for reading in &log.readings {
+        if !machines.iter().any(|row| row.machine == reading.machine) {
+            problems.push(format!("no lateness of {}", reading.machine));
+        }
         let is_there =
             series.iter().any(|row| row.machine == reading.machine && row.sensor == reading.sensor);
         if !is_there {
@@ -127,14 +138,22 @@ fn position(log: &Log, truth: &Truth, row: &Position, is_late_known: bool) -> Ve
     problems
 }
 
-fn last_reading(log: &Log, row: &SeriesRow) -> Vec<String> {
-    let Some(expected) = latest(log, &row.machine, &row.sensor, row.version) else {
+fn last_reading(log: &Log, row: &SeriesRow, version: i64) -> Vec<String> {
+    let Some(expected) = latest(log, &row.machine, &row.sensor, version) else {
         return vec![format!("a last reading of nothing: {row:?}")];
     };
     let found = (row.time, row.value, row.text.as_deref(), row.quality, &*row.kind, row.score);
     let sought =
         (expected.time_us, expected.value, expected.text, expected.quality, expected.kind, None::<f64>);
     if found == sought { Vec::new() } else { vec![format!("last reading {row:?}, not {expected:?}")] }
+}
+
+fn lateness(log: &Log, row: &LatenessRow, version: i64) -> Vec<String> {
+    let expected = late_of_machine(log, &row.machine, version);
+    if (row.readings, row.late) == expected {
+        return Vec::new();
+    }
+    vec![format!("lateness at {version} {row:?}, not {expected:?}")]
 }
 
 /// What of a window is not as it should be.

@@ -21,6 +21,7 @@ use super::life::Life;
 use super::store::Model;
 use super::world::{TOPIC, World, lane_id};
 use crate::flush::{Flusher, Outbox, SNAPSHOTS_MAX};
+use crate::fold::SeriesLimits;
 use crate::run::look;
 use crate::scoring::Scorer;
 use crate::settings::ScoringSettings;
@@ -104,6 +105,8 @@ impl Process {
             targets: known,
             board,
             room: Room::new(habits.windows_bytes_max),
+            limits: SeriesLimits::NONE,
+            series: Arc::default(),
             halts: Halts::new("aggregate"),
         };
         Arc::new(Self { world: Arc::clone(world), life, stage, lanes: Mutex::default() })
@@ -132,7 +135,6 @@ impl Process {
         let held = self.lanes.lock().unwrap().remove(&partition);
         if held.is_some() {
             self.world.note(format_args!("{} loses {partition}", self.life.name));
-            self.world.contend(partition);
         }
         held
     }
@@ -209,8 +211,6 @@ async fn consume(process: Arc<Process>, partition: i32, signals: Signals) {
             Ok(LaneEnd::Done) => {}
             Ok(LaneEnd::Restart) => {
                 process.world.counts.add("lanes begun anew", 1);
-                // What the lane has on its way is still written while it begins anew.
-                process.world.contend(partition);
             }
             Err(error) => {
                 process.world.note(format_args!("{}: {partition}: {error}", process.life.name));

@@ -12,9 +12,10 @@ use tokio::time::sleep;
 
 use super::life::Life;
 use super::oracle;
-use super::tables::{Row, Tables, rows};
+use super::tables::{self, Row, Tables, rows};
 use super::world::{Weather, World};
 use crate::error::AggregateError;
+use crate::lateness::LatenessRow;
 use crate::scoring::restore::Rows as MachineRows;
 use crate::store::{HighRow, SeriesRow, Standing, Store, TablePosition, Targets, WindowKey, WindowRow};
 
@@ -124,7 +125,6 @@ impl Model {
         let world = &self.world;
         if self.life.is_dead() && !rows.is_empty() {
             world.counts.add("writes of the dead", 1);
-            rows.iter().for_each(|row| world.contend(row.partition()));
         }
         for row in &rows {
             oracle::judge_row(world, row);
@@ -141,24 +141,23 @@ impl Store for Model {
     }
 
     async fn standing(&self, lane: &TopicPartition) -> Result<Option<Standing>, AggregateError> {
-        self.ask(|tables| tables.positions.get(&lane.partition).map(|row| row.standing)).await
+        let partition = lane.partition;
+        self.ask(move |tables| tables.positions.get(&partition).map(|row| row.standing)).await
     }
 
     async fn positions(&self, lane: &TopicPartition) -> Result<Vec<TablePosition>, AggregateError> {
-        self.ask(|tables| tables.table_positions(lane.partition)).await
+        let partition = lane.partition;
+        self.ask(move |tables| tables.table_positions(partition)).await
     }
 
     async fn series(&self, lane: &TopicPartition) -> Result<Vec<SeriesRow>, AggregateError> {
-        self.ask(|tables| tables.series(lane.partition)).await
+        let partition = lane.partition;
+        self.ask(move |tables| tables.series(partition)).await
     }
 
-    async fn highs(
-        &self,
-        lane: &TopicPartition,
-        table: &str,
-        position: i64,
-    ) -> Result<Vec<HighRow>, AggregateError> {
-        self.ask(|tables| tables.highs(lane.partition, table, position)).await
+    async fn highs(&self, lane: &TopicPartition, table: &str) -> Result<Vec<HighRow>, AggregateError> {
+        let (partition, table) = (lane.partition, table.to_owned());
+        self.ask(move |tables| tables.highs(partition, &table)).await
     }
 
     async fn windows(
@@ -172,11 +171,17 @@ impl Store for Model {
             let (machine, sensor) = (key.machine.to_owned(), key.sensor.to_owned());
             (table.to_owned(), lane.partition, machine, sensor, key.start_us)
         };
-        self.ask(|tables| keys.iter().filter_map(|of| tables.windows.get(&key(of)).cloned()).collect()).await
+        let keys: Vec<tables::WindowKey> = keys.iter().map(key).collect();
+        self.ask(move |tables| keys.iter().filter_map(|key| tables.windows.get(key).cloned()).collect()).await
     }
 
     async fn machines(&self, _: &TopicPartition) -> Result<MachineRows, AggregateError> {
         self.ask(|_| MachineRows::default()).await
+    }
+
+    async fn lateness(&self, lane: &TopicPartition) -> Result<Vec<LatenessRow>, AggregateError> {
+        let partition = lane.partition;
+        self.ask(move |tables| tables.lateness(partition)).await
     }
 
     async fn insert(&self, table: &str, blocks: Vec<Bytes>) -> Result<(), AggregateError> {

@@ -5,12 +5,15 @@ use std::collections::BTreeMap;
 
 use super::native::Block;
 use super::world::TOPIC;
+use crate::lateness::{self, LatenessRow};
 use crate::store::{HighRow, SeriesRow, Standing, TablePosition, Targets, WindowRow};
 use crate::window::TABLES;
 
 /// Columns of each kind of row.
 const WINDOW_COLUMNS: usize = 34;
-const SERIES_COLUMNS: usize = 15;
+const SERIES_COLUMNS: usize = 14;
+const HIGH_COLUMNS: usize = 7;
+const LATENESS_COLUMNS: usize = 12;
 const POSITION_COLUMNS: usize = 8;
 const TABLE_POSITION_COLUMNS: usize = 5;
 
@@ -29,20 +32,22 @@ pub(super) struct Position {
 #[derive(Clone, Debug)]
 pub(super) enum Row {
     Window(WindowKey, Box<WindowRow>),
-    Series(i32, Box<SeriesRow>),
+    Series { partition: i32, version: i64, row: Box<SeriesRow> },
     Position(i32, Position),
     TablePosition(i32, TablePosition),
-    High { partition: i32, table: String, position: i64, row: HighRow },
+    High { partition: i32, table: String, row: HighRow },
+    Lateness(i32, Box<LatenessRow>),
 }
 
 impl Row {
     pub(super) fn partition(&self) -> i32 {
         match self {
             Self::Window((_, partition, ..), _)
-            | Self::Series(partition, _)
+            | Self::Series { partition, .. }
             | Self::Position(partition, _)
             | Self::TablePosition(partition, _)
-            | Self::High { partition, .. } => *partition,
+            | Self::High { partition, .. }
+            | Self::Lateness(partition, _) => *partition,
         }
     }
 }
@@ -51,11 +56,13 @@ impl Row {
 #[derive(Default)]
 pub(super) struct Tables {
     pub(super) windows: BTreeMap<WindowKey, WindowRow>,
-    pub(super) series: BTreeMap<(i32, String, String), SeriesRow>,
+    /// With the version.
+    pub(super) series: BTreeMap<(i32, String, String), (i64, SeriesRow)>,
     pub(super) positions: BTreeMap<i32, Position>,
     pub(super) table_positions: BTreeMap<(i32, String), TablePosition>,
-    /// By partition, table, machine and sensor; with the position.
-    highs: BTreeMap<(i32, String, String, String), (i64, HighRow)>,
+    /// By partition, table, machine and sensor.
+    highs: BTreeMap<(i32, String, String, String), HighRow>,
+    pub(super) lateness: BTreeMap<(i32, String), LatenessRow>,
     /// The tables in use.
     pub(super) targets: Targets,
 }
@@ -64,9 +71,9 @@ impl Tables {
     pub(super) fn put(&mut self, row: Row) {
         match row {
             Row::Window(key, row) => replace(&mut self.windows, key, *row, |row| row.version),
-            Row::Series(partition, row) => {
+            Row::Series { partition, version, row } => {
                 let key = (partition, row.machine.clone(), row.sensor.clone());
-                replace(&mut self.series, key, *row, |row| row.version);
+                replace(&mut self.series, key, (version, *row), |row| row.0);
             }
             Row::Position(partition, row) => {
                 replace(&mut self.positions, partition, row, |row| row.standing.position);
@@ -75,9 +82,13 @@ impl Tables {
                 let key = (partition, row.table_name.clone());
                 replace(&mut self.table_positions, key, row, |row| row.position);
             }
-            Row::High { partition, table, position, row } => {
+            Row::High { partition, table, row } => {
                 let key = (partition, table, row.machine.clone(), row.sensor.clone());
-                replace(&mut self.highs, key, (position, row), |row| row.0);
+                replace(&mut self.highs, key, row, |row| row.version);
+            }
+            Row::Lateness(partition, row) => {
+                let key = (partition, row.machine.clone());
+                replace(&mut self.lateness, key, *row, |row| row.version);
             }
         }
     }
@@ -89,13 +100,17 @@ impl Tables {
 
     pub(super) fn series(&self, partition: i32) -> Vec<SeriesRow> {
         let rows = self.series.iter().filter(|((of, ..), _)| *of == partition);
+        rows.map(|(_, (_, row))| row.clone()).collect()
+    }
+
+    pub(super) fn lateness(&self, partition: i32) -> Vec<LatenessRow> {
+        let rows = self.lateness.iter().filter(|((of, _), _)| *of == partition);
         rows.map(|(_, row)| row.clone()).collect()
     }
 
-    pub(super) fn highs(&self, partition: i32, table: &str, position: i64) -> Vec<HighRow> {
-        let is = |of: i32, name: &str, at: i64| of == partition && name == table && at == position;
-        let rows = self.highs.iter().filter(|((of, name, ..), (at, _))| is(*of, name, *at));
-        rows.map(|(_, (_, row))| row.clone()).collect()
+    pub(super) fn highs(&self, partition: i32, table: &str) -> Vec<HighRow> {
+        let rows = self.highs.iter().filter(|((of, name, ..), _)| *of == partition && name == table);
+        rows.map(|(_, row)| row.clone()).collect()
     }
 
     /// Up to where all tables in use are complete for a partition.
@@ -121,6 +136,8 @@ pub(super) fn rows(table: &str, bytes: &[u8]) -> Vec<Row> {
         "latest_rows" => (SERIES_COLUMNS, series),
         "positions" => (POSITION_COLUMNS, position),
         "lane_positions" => (TABLE_POSITION_COLUMNS, table_position),
+        "series_highs" => (HIGH_COLUMNS, high),
+        lateness::TABLE => (LATENESS_COLUMNS, lateness_row),
         _ => {
             assert!(TABLES.iter().any(|width| table.starts_with(width)), "no table is named {table}");
             (WINDOW_COLUMNS, window)
@@ -179,7 +196,6 @@ fn series(_: &str, block: &Block, at: usize) -> Row {
     let row = SeriesRow {
         machine: block.text("machine", at),
         sensor: block.text("sensor", at),
-        version: block.int("version", at),
         kind: block.text("kind", at),
         unit: block.text("unit", at),
         time: block.int("time", at),
@@ -189,9 +205,9 @@ fn series(_: &str, block: &Block, at: usize) -> Row {
         score: block.maybe_float("score", at),
         early_from: block.maybe_int("early_from", at),
         early_until: block.maybe_int("early_until", at),
-        settled_high: block.maybe_int("settled_high", at),
     };
-    Row::Series(partition(block, at), Box::new(row))
+    let version = block.int("version", at);
+    Row::Series { partition: partition(block, at), version, row: Box::new(row) }
 }
 
 fn position(_: &str, block: &Block, at: usize) -> Row {
@@ -207,4 +223,30 @@ fn position(_: &str, block: &Block, at: usize) -> Row {
 fn table_position(_: &str, block: &Block, at: usize) -> Row {
     let row = TablePosition { table_name: block.text("table_name", at), position: block.int("position", at) };
     Row::TablePosition(partition(block, at), row)
+}
+
+fn high(_: &str, block: &Block, at: usize) -> Row {
+    let row = HighRow {
+        machine: block.text("machine", at),
+        sensor: block.text("sensor", at),
+        version: block.int("version", at),
+        high: block.int("high", at),
+    };
+    Row::High { partition: partition(block, at), table: block.text("table_name", at), row }
+}
+
+fn lateness_row(_: &str, block: &Block, at: usize) -> Row {
+    let row = LatenessRow {
+        machine: block.text("machine", at),
+        version: block.int("version", at),
+        readings: block.count("readings", at),
+        late: block.count("late", at),
+        lag: block.buckets("lag", at),
+        lag_max_us: block.int("lag_max_us", at),
+        skew_min_us: block.int("skew_min_us", at),
+        skew_last_us: block.int("skew_last_us", at),
+        skew: block.buckets("skew", at),
+        high: block.maybe_int("high", at),
+    };
+    Row::Lateness(partition(block, at), Box::new(row))
 }

@@ -99,9 +99,24 @@ pub(super) fn highs(log: &Log, below: i64) -> Vec<HighRow> {
     let row = |((machine, sensor), high): ((&str, &str), i64)| HighRow {
         machine: machine.to_owned(),
         sensor: sensor.to_owned(),
+        version: below,
         high,
     };
     highs.into_iter().map(row).collect()
+}
+
+/// Readings of a machine below an offset, and those more than 10 s behind its largest time.
+pub(super) fn late_of_machine(log: &Log, machine: &str, below: i64) -> (u64, u64) {
+    let (mut high, mut readings, mut late) = (i64::MIN, 0, 0);
+    for reading in log.readings.iter().filter(|reading| reading.machine == machine && reading.offset < below)
+    {
+        readings += 1;
+        late += u64::from(reading.time_us < high.saturating_sub(WIDTHS_US[0]));
+        if !reading.is_early() {
+            high = reading.time_us.max(high);
+        }
+    }
+    (readings, late)
 }
 
 fn empty(machine: &str, sensor: &str, start: i64, version: i64) -> WindowRow {

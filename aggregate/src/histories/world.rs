@@ -1,8 +1,9 @@
 //! What all parts of a history share: its dice, its clock, its logs, its tables, and the account of what happened.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -105,9 +106,9 @@ pub(super) struct World {
     truths: Vec<Truth>,
     pub(super) tables: Mutex<Tables>,
     pub(super) weather: Mutex<Weather>,
-    /// Partitions of which two owners may have written at once: what a row says of late readings is then what its
-    /// writer knew, who may have started before the other wrote.
-    contended: Mutex<BTreeSet<i32>>,
+    /// Whether a table was put in use that is behind others: what it then says of late readings is judged by times
+    /// that may be later ones.
+    pub(super) is_late_unknown: AtomicBool,
     pub(super) counts: Arc<Counts>,
     began: Instant,
     trace: Mutex<Trace>,
@@ -128,7 +129,7 @@ impl World {
             logs,
             tables: Mutex::default(),
             weather: Mutex::new(Weather::Fair),
-            contended: Mutex::default(),
+            is_late_unknown: AtomicBool::new(false),
             counts,
             began: Instant::now(),
             trace: Mutex::default(),
@@ -175,18 +176,6 @@ impl World {
             return Duration::ZERO;
         }
         Duration::from_millis(self.below(self.habits.slow_ms + 1))
-    }
-
-    pub(super) fn contend(&self, partition: i32) {
-        self.contended.lock().unwrap().insert(partition);
-    }
-
-    pub(super) fn contend_all(&self) {
-        self.partitions().for_each(|partition| self.contend(partition));
-    }
-
-    pub(super) fn is_contended(&self, partition: i32) -> bool {
-        self.contended.lock().unwrap().contains(&partition)
     }
 
     /// Writes a line of the history's account; two runs of one seed write the same lines.
