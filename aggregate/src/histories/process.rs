@@ -209,9 +209,7 @@ async fn consume(process: Arc<Process>, partition: i32, signals: Signals) {
         let running = Box::pin(process.stage.run(lane));
         match tokio::join!(running, feeding).0 {
             Ok(LaneEnd::Done) => {}
-            Ok(LaneEnd::Restart) => {
-                process.world.counts.add("lanes begun anew", 1);
-            }
+            Ok(LaneEnd::Restart) => process.world.counts.add("lanes begun anew", 1),
             Err(error) => {
                 process.world.note(format_args!("{}: {partition}: {error}", process.life.name));
                 sleep(AGAIN).await;
