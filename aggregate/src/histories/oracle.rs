@@ -8,7 +8,7 @@ use super::truth::{Truth, late_of_machine, latest};
 use super::world::World;
 use crate::lateness::LatenessRow;
 use crate::store::{SeriesRow, WindowRow};
-use crate::window::{NO_SCORE, TABLES};
+use crate::window::TABLES;
 
 /// A row that is about to be stored says what its version promises, if anybody will read it.
 pub(super) fn judge_row(world: &World, row: &Row) {
@@ -162,7 +162,7 @@ fn window(log: &Log, truth: &Truth, width: usize, row: &WindowRow, is_late_known
     let Some(expected) = truth.window(log, place, row.version) else {
         return vec![format!("a window of nothing: {row:?}")];
     };
-    let is_same = exact(row) == exact(&expected)
+    let is_same = is_exact(row, &expected)
         && (!is_late_known || row.late == expected.late)
         && near(row.sum, expected.sum, 1e3 * total(&expected))
         && near(row.m2, expected.m2, expected.m2 + 1e3 * total(&expected))
@@ -180,25 +180,18 @@ fn near(a: f64, b: f64, scale: f64) -> bool {
     (a - b).abs() <= 1e-9 * scale.max(1.0)
 }
 
-/// What is the same to the last bit.
-fn exact(row: &WindowRow) -> impl PartialEq + use<> {
-    let ends = (row.first.to_bits(), row.first_time, row.last.to_bits(), row.last_time);
-    let states = (
-        row.state_count,
-        row.state_first.clone(),
-        row.state_first_time,
-        row.state_last.clone(),
-        row.state_last_time,
-    );
-    let disordered = (row.disordered == 0, row.state_disordered == 0);
-    let score = (row.score - NO_SCORE).to_bits();
-    (
-        (row.count, row.bad, row.min.to_bits(), row.max.to_bits(), score),
-        ends,
-        row.histogram.clone(),
-        states,
-        disordered,
-    )
+/// Whether all is the same that is so to the last bit.
+fn is_exact(row: &WindowRow, expected: &WindowRow) -> bool {
+    let numbers = |of: &WindowRow| {
+        let bits = [of.min, of.max, of.first, of.last].map(f64::to_bits);
+        let counts = [of.count, of.bad, of.state_count];
+        let times = [of.first_time, of.last_time, of.state_first_time, of.state_last_time];
+        (bits, counts, times, of.disordered == 0, of.state_disordered == 0, of.score.to_bits())
+    };
+    numbers(row) == numbers(expected)
+        && row.histogram == expected.histogram
+        && row.state_first == expected.state_first
+        && row.state_last == expected.state_last
 }
 
 /// Areas and what was counted, where they are exact.
