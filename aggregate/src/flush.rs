@@ -37,18 +37,12 @@ const RETRY_MAX: Duration = Duration::from_secs(5);
 pub(crate) const SNAPSHOTS_MAX: usize = 256;
 
 /// Tables that are written after the windows, in their order: what others are found by comes later.
-const ORDER: &[&str] = &[
-    "latest_rows",
-    "series_highs",
-    lateness::TABLE,
-    "refused_series",
-    "commissioning",
-    "models",
-    "anomaly_rows",
-    STATES,
-];
+const ORDER: &[&str] =
+    &["latest_rows", lateness::TABLE, "refused_series", "commissioning", "models", "anomaly_rows", STATES];
 /// Written when the alerts are out: a scorer does not score a record again that its state is past.
 const STATES: &str = "scorer_states";
+/// Written when what a lane has counted is: who finds a largest time of readings finds them counted.
+const HIGHS: &str = "series_highs";
 
 /// What a lane has changed up to an offset.
 #[derive(Debug)]
@@ -111,6 +105,7 @@ impl<S: Store> Flusher<S> {
     async fn gather(&mut self, snapshots: &mut mpsc::Receiver<Snapshot>) -> Option<Batch> {
         let mut batch = Batch::default();
         tokio::select! {
+            biased;
             first = snapshots.recv() => batch.fresh.push(first?),
             sent = self.outbox.sent() => batch.sent.push(sent),
         }
@@ -118,6 +113,7 @@ impl<S: Store> Flusher<S> {
         tokio::pin!(gather);
         loop {
             tokio::select! {
+                biased;
                 () = &mut gather => return Some(batch),
                 more = snapshots.recv() => match more {
                     Some(snapshot) => batch.fresh.push(snapshot),
@@ -133,7 +129,7 @@ impl<S: Store> Flusher<S> {
             if snapshot.alerts.is_empty() {
                 sent.push(snapshot);
             } else {
-                snapshot.parts.retain(|part| part.table == STATES);
+                snapshot.parts.retain(|part| part.table == STATES || part.table == HIGHS);
                 self.outbox.send(snapshot);
             }
         }
@@ -172,12 +168,13 @@ impl<S: Store> Flusher<S> {
     async fn try_store(&self, step: Step, batch: &[Snapshot]) -> Result<(), AggregateError> {
         match step {
             _ if batch.is_empty() => Ok(()),
-            Step::Rows => self.insert(|table| table != STATES, batch).await,
+            Step::Rows => self.insert(|table| table != STATES && table != HIGHS, batch).await,
             Step::Position => {
                 self.insert(|table| table == STATES, batch).await?;
                 let now_us = self.clock.now_us();
                 // What a lane has counted goes before where it goes on: what is folded again is not counted again.
                 self.store.insert("positions", vec![positions(batch, now_us)]).await?;
+                self.insert(|table| table == HIGHS, batch).await?;
                 self.store.insert("lane_positions", vec![lane_positions(batch, now_us)]).await
             }
         }

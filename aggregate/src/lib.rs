@@ -16,6 +16,8 @@ mod error;
 pub mod flush;
 pub mod fold;
 pub mod histogram;
+#[cfg(test)]
+mod histories;
 pub mod lateness;
 mod machines;
 mod migrate;

@@ -10,7 +10,7 @@ use stillwell_source::series::SeriesTable;
 use crate::error::AggregateError;
 use crate::fold::{Early, LaneFold, Latest, Missing, Stored};
 use crate::histogram::Histogram;
-use crate::store::{SeriesRow, Standing, Store, Targets, WindowKey, WindowRow};
+use crate::store::{SeriesRow, Store, Targets, WindowKey, WindowRow};
 use crate::window::{Fold, States, Window};
 
 /// Windows that one statement names: a server reads so many keys at once whatever its limits on a statement's
@@ -24,8 +24,6 @@ pub(crate) struct Start {
     pub(crate) position: Option<i64>,
     /// The table that is least far, which may have been built from the archive up to there.
     last: Arc<str>,
-    /// What the lane has shown so far, which may be more.
-    pub(crate) standing: Option<Standing>,
     /// Where windows are written.
     pub(crate) targets: Targets,
 }
@@ -33,7 +31,6 @@ pub(crate) struct Start {
 /// Where a lane goes on.
 pub(crate) async fn start(store: &impl Store, lane: &TopicPartition) -> Result<Start, AggregateError> {
     let targets = store.targets().await?;
-    let standing = store.standing(lane).await?;
     let positions = store.positions(lane).await?;
     let of = |table: &Arc<str>| {
         positions.iter().find(|stored| *stored.table_name == **table).map(|stored| stored.position)
@@ -44,7 +41,7 @@ pub(crate) async fn start(store: &impl Store, lane: &TopicPartition) -> Result<S
         .map(|table| (of(table), Arc::clone(table)))
         .min_by_key(|(position, _)| *position)
         .unwrap_or_default();
-    Ok(Start { position, last, standing, targets })
+    Ok(Start { position, last, targets })
 }
 
 /// Brings what is kept of every series of a lane, which says what windows there may be.

@@ -16,7 +16,7 @@ use crate::flush::{Flusher, Outbox, SNAPSHOTS_MAX};
 use crate::machines::Follower;
 use crate::scoring::Scorer;
 use crate::settings::AggregateSettings;
-use crate::stage::{Aggregate, Intervals, Room};
+use crate::stage::{Aggregate, FEW_SERIES, Intervals, Room};
 use crate::store::{ClickHouse, Store, Targets};
 
 /// Enough for one pass over the caches' worth of readings, little enough to be prompt.
@@ -56,7 +56,11 @@ pub async fn run(
         topics: settings.topics.clone(),
         scorer: Arc::new(Scorer::new(settings.scoring, Arc::clone(&clock))),
         snapshots,
-        intervals: Intervals { fine: settings.flush_interval, coarse: settings.coarse_flush_interval },
+        intervals: Intervals {
+            fine: settings.flush_interval,
+            coarse: settings.coarse_flush_interval,
+            few_series: FEW_SERIES,
+        },
         targets: known,
         board: board.clone(),
         room: Room::new(settings.windows_bytes_max),
@@ -99,7 +103,7 @@ pub async fn run(
 
 /// Tells the lanes where windows are written. A lane that writes to where they were harms nobody, so an answer that
 /// does not come can wait.
-async fn look(store: impl Store, targets: watch::Sender<Targets>) {
+pub(crate) async fn look(store: impl Store, targets: watch::Sender<Targets>) {
     loop {
         tokio::time::sleep(LOOK).await;
         if let Ok(now) = store.targets().await {

@@ -32,8 +32,8 @@ use crate::store::{Store, Targets};
 mod pace;
 mod room;
 
-pub(crate) use pace::Intervals;
 use pace::Pace;
+pub(crate) use pace::{FEW_SERIES, Intervals};
 pub(crate) use room::Room;
 use room::Share;
 
@@ -79,6 +79,9 @@ struct LaneTask<'a, S> {
     work: Option<Box<Work>>,
     /// The next offset to fold.
     position: i64,
+    /// What the lane has shown before it began. Below that it has nothing new to show; and where a table is behind it,
+    /// that table alone knows the largest times that go with its position, which is thus left as it is.
+    shown: i64,
     /// Records that cannot be decoded for now; none are taken meanwhile.
     waiting: Option<Waiting>,
     /// The position of the snapshot on its way.
@@ -140,10 +143,12 @@ impl<S: Store> Aggregate<S> {
         let mut fold = LaneFold::default().within(self.limits, Arc::clone(&self.series));
         // What is written first is read last: states are never ahead of the windows that go with them.
         let scoring = self.scorer.open(&self.store, &lane.id, &mut table).await?;
-        if let Some(standing) = start.standing {
+        reload::series(&self.store, &lane.id, &start, &mut fold, &mut table).await?;
+        // Their largest times are written after it: what is late by those is not counted again.
+        let standing = self.store.standing(&lane.id).await?;
+        if let Some(standing) = standing {
             (fold.counted_from, fold.readings, fold.late) =
                 (standing.position, standing.readings, standing.late);
-            reload::series(&self.store, &lane.id, &start, &mut fold, &mut table).await?;
         }
         let mut lateness = LaneLateness::default();
         lateness.restore(self.store.lateness(&lane.id).await?, &mut table);
@@ -157,6 +162,7 @@ impl<S: Store> Aggregate<S> {
         let task = LaneTask {
             shared: self,
             position: lane.start.0,
+            shown: standing.map_or(lane.start.0, |standing| standing.position),
             pace: Pace::new(self.intervals, lane.start.0, Instant::now()),
             lane,
             work: Some(Box::new(work)),
@@ -185,7 +191,7 @@ impl<S: Store> LaneTask<'_, S> {
                 continue;
             }
             let look = self.waiting.as_ref().map(Waiting::look_at);
-            let due = self.pace.due().filter(|_| self.flight.is_none());
+            let due = self.pace.due().filter(|_| self.flight.is_none() && self.has_news());
             let wait = self.suspect_since.map(|since| since + SUSPECT_WAIT);
             let due_at = due.max(wait).unwrap_or_else(Instant::now);
             tokio::select! {
@@ -210,6 +216,11 @@ impl<S: Store> LaneTask<'_, S> {
                 },
             }
         }
+    }
+
+    /// Whether what is folded is past what was shown.
+    fn has_news(&self) -> bool {
+        self.position >= self.shown
     }
 
     /// Goes on with the records that wait, if it is time.
@@ -375,7 +386,7 @@ impl<S: Store> LaneTask<'_, S> {
     async fn stop(mut self) -> Result<LaneEnd, AggregateError> {
         let settle = async {
             self.pace.finish(Instant::now());
-            while self.pace.due().is_some() || self.flight.is_some() {
+            while (self.pace.due().is_some() && self.has_news()) || self.flight.is_some() {
                 if self.flight.is_none() {
                     self.launch().await?;
                 }

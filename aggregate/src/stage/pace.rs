@@ -14,7 +14,7 @@ use crate::fold::Level;
 /// times less often, and thereby each window that is still open fewer times.
 const CATCHING_UP: u32 = 4;
 /// Series whose longer windows are written at every flush.
-const FEW_SERIES: usize = 500;
+pub(crate) const FEW_SERIES: usize = 500;
 /// Readings for each series, from which on writing its longer windows is cheap beside folding them.
 const READINGS_PER_SERIES: usize = 64;
 /// Snapshots after which memory is looked at.
@@ -25,6 +25,8 @@ const LOOK_AFTER: u32 = 8;
 pub(crate) struct Intervals {
     pub(crate) fine: Duration,
     pub(crate) coarse: Duration,
+    /// Series of which windows of all widths are written each time.
+    pub(crate) few_series: usize,
 }
 
 /// What one lane has not written yet, and when it does.
@@ -76,7 +78,7 @@ impl Pace {
 
     /// What is written now, where windows of so many series changed since all widths were written.
     pub(super) fn level(&self, series: usize, now: Instant) -> Level {
-        let is_cheap = series <= FEW_SERIES || series * READINGS_PER_SERIES <= self.readings;
+        let is_cheap = series <= self.intervals.few_series || series * READINGS_PER_SERIES <= self.readings;
         if now >= self.coarse_at || is_cheap { Level::All } else { Level::Fine }
     }
 
@@ -111,7 +113,8 @@ impl Pace {
 mod tests {
     use super::*;
 
-    const INTERVALS: Intervals = Intervals { fine: Duration::from_secs(1), coarse: Duration::from_secs(10) };
+    const INTERVALS: Intervals =
+        Intervals { fine: Duration::from_secs(1), coarse: Duration::from_secs(10), few_series: FEW_SERIES };
 
     #[test]
     fn many_long_windows_are_written_less_often() {
