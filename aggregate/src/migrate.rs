@@ -13,6 +13,7 @@ const STEPS: &[(&str, &str)] = &[
     ("0002_views", include_str!("../sql/0002_views.sql")),
     ("0003_generations", include_str!("../sql/0003_generations.sql")),
     ("0004_kinds", include_str!("../sql/0004_kinds.sql")),
+    ("0007_sagas", include_str!("../sql/0007_sagas.sql")),
 ];
 
 const LEDGER: &str = "CREATE TABLE IF NOT EXISTS {database}.migrations (name String, sha256 String, applied DateTime DEFAULT now()) ENGINE = ReplacingMergeTree ORDER BY name";
