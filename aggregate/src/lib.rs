@@ -4,6 +4,7 @@
 //! [`window`]s of four widths, over [`histogram`]s; [`reload`] brings back rows that late data touches;
 //! [`scoring`] scores rows of machines; [`snapshot`] turns what changed into [`native`] blocks at one offset;
 //! [`flush`] writes the blocks of all lanes, and moves their positions last; [`migrate`] keeps the tables.
+//! Aside from all lanes, [`rebuild`] builds a view anew from the archive, beside the one in use, as a [`saga`].
 //!
 //! **Invariant:** a row is absolute and complete up to its `version`, the next offset of its lane. Applying a
 //! reading below a row's version is a no-op, so retry, replay and restart from any earlier offset give the
@@ -16,8 +17,10 @@ pub mod fold;
 pub mod histogram;
 mod migrate;
 pub mod native;
+pub mod rebuild;
 pub mod reload;
 mod run;
+pub mod saga;
 pub mod scoring;
 mod settings;
 pub mod snapshot;

@@ -77,7 +77,9 @@ pub enum SagaError {
     #[error(transparent)]
     Log(#[from] AggregateError),
     /// A step was not done.
-    #[error("step {step} of {saga}: {source}; `stillwell saga resume {saga}` goes on, `stillwell saga undo {saga}` takes it back")]
+    #[error(
+        "step {step} of {saga}: {source}; `stillwell saga resume {saga}` goes on, `stillwell saga undo {saga}` takes it back"
+    )]
     Step {
         /// The saga.
         saga: String,
@@ -109,7 +111,9 @@ pub enum SagaError {
     #[error("a saga {0} is there already")]
     Taken(String),
     /// Another process drives it.
-    #[error("{saga} is driven by {owner}, last seen {age_s} s ago; if that process is gone, try again in {left_s} s")]
+    #[error(
+        "{saga} is driven by {owner}, last seen {age_s} s ago; if that process is gone, try again in {left_s} s"
+    )]
     Driven {
         /// The saga.
         saga: String,
@@ -124,7 +128,9 @@ pub enum SagaError {
     #[error("{0} was taken over by another process")]
     Lost(String),
     /// It was asked to stop.
-    #[error("{0} was stopped on the way; `stillwell saga resume {0}` goes on, `stillwell saga undo {0}` takes it back")]
+    #[error(
+        "{0} was stopped on the way; `stillwell saga resume {0}` goes on, `stillwell saga undo {0}` takes it back"
+    )]
     Stopped(String),
 }
 

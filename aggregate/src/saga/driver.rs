@@ -83,7 +83,9 @@ impl<L: Log> Driver<'_, L> {
             let progress = self.progress(id, saga).await?;
             match progress.phase {
                 Phase::Undone => return Ok(Phase::Undone),
-                Phase::Forgotten => return Err(refused(id, "what an undo needs was removed by `saga forget`")),
+                Phase::Forgotten => {
+                    return Err(refused(id, "what an undo needs was removed by `saga forget`"));
+                }
                 Phase::Forward | Phase::Finished => {
                     saga.may_undo().await.map_err(|error| refused(id, &error.to_string()))?;
                     self.append(id, progress.next_seq, "", Event::Compensating, Value::Null).await?;

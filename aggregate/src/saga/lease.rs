@@ -23,12 +23,7 @@ pub struct Lease {
 }
 
 /// Takes a lease, unless another process holds it.
-pub(super) async fn acquire(
-    log: &impl Log,
-    saga: &str,
-    owner: &str,
-    now_us: i64,
-) -> Result<(), SagaError> {
+pub(super) async fn acquire(log: &impl Log, saga: &str, owner: &str, now_us: i64) -> Result<(), SagaError> {
     let held = log.lease(saga).await?;
     if let Some(Lease { owner: other, at_us, .. }) = &held
         && !other.is_empty()

@@ -87,7 +87,11 @@ impl Saga for Model<'_> {
     }
 
     async fn may_undo(&self) -> Result<(), StepError> {
-        if self.may_undo { Ok(()) } else { Err(StepError::Refused("another came after; undo it first".into())) }
+        if self.may_undo {
+            Ok(())
+        } else {
+            Err(StepError::Refused("another came after; undo it first".into()))
+        }
     }
 
     async fn forget(&self) -> Result<Value, StepError> {
