@@ -69,6 +69,11 @@ pub enum RebuildError {
     /// The archive holds nothing of it.
     #[error("the archive holds nothing to build {0} from")]
     Empty(String),
+    /// There are no views to compare it with, or to take the place of.
+    #[error(
+        "the aggregator has written nothing yet; start it first, or build a view of its own with --as-of"
+    )]
+    NoLanes,
     /// Readings were erased that it would take.
     #[error(
         "readings before {until} were erased, so windows before cannot be built: say --from {until} or later"
@@ -139,10 +144,13 @@ impl Rebuilder {
         if from_us.zip(to_us).is_some_and(|(from_us, to_us)| from_us >= to_us) {
             return Err(RebuildError::NoWindow(view()));
         }
-        let lanes = match order.mode {
+        let lanes: Vec<PlannedLane> = match order.mode {
             Mode::AsOf => extents.iter().map(as_of).collect(),
             Mode::Swap | Mode::Diff => self.live(&extents).await?,
         };
+        if lanes.is_empty() {
+            return Err(RebuildError::NoLanes);
+        }
         let suffix = if order.mode == Mode::AsOf { "asof_" } else { "g" };
         Ok(Plan {
             kind: KIND.to_owned(),

@@ -22,6 +22,8 @@ use crate::evidence;
 use crate::life;
 use crate::load::generate::{self, GenerateArgs};
 use crate::load::replay::{self, ReplayArgs};
+use crate::rebuild::{self, RebuildArgs};
+use crate::saga;
 use crate::stages::{self, Running, Stages};
 use crate::telemetry;
 use crate::up::{self, UpArgs};
@@ -95,6 +97,12 @@ enum Command {
     Decode(DecodeArgs),
     #[command(flatten)]
     Life(life::Command),
+    /// Build a view anew from the archive: compare it, put it in place of the one in use, or keep it as of a moment
+    #[command(after_help = rebuild::EXAMPLES)]
+    Rebuild(Box<RebuildArgs>),
+    /// Operations of several steps: what became of them, and how to go on with them or take them back
+    #[command(subcommand, after_help = saga::EXAMPLES)]
+    Saga(saga::Command),
     /// Print every setting with its default
     Config,
     /// Fetch the local engines into the cache, such as before a machine is cut off from the registries
@@ -209,6 +217,11 @@ impl Cli {
         if let Command::Dlq(command) = command {
             return interruptible(move |stop| dlq::run(command, &config, &stop));
         }
+        let command = match command {
+            Command::Rebuild(args) => return answering(|stop| rebuild::run(*args, config, stop)),
+            Command::Saga(command) => return answering(|stop| saga::run(command, config, stop)),
+            command => command,
+        };
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         runtime.block_on(execute(command, config))?;
         // A blocking read of a terminal or a broker that is away must not hold up the exit.
@@ -226,6 +239,16 @@ fn interruptible(
         let stop = stop_signal();
         tokio::task::spawn_blocking(move || work(stop)).await
     })?;
+    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    code
+}
+
+/// Runs what says itself how the process exits, and hands it the signal to stop.
+fn answering<F: Future<Output = anyhow::Result<u8>>>(
+    work: impl FnOnce(CancellationToken) -> F,
+) -> anyhow::Result<u8> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let code = runtime.block_on(async { work(stop_signal()).await });
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
     code
 }
@@ -264,6 +287,8 @@ async fn execute(command: Command, config: Config) -> anyhow::Result<()> {
         | Command::Evidence(_)
         | Command::Decode(_)
         | Command::Life(_)
+        | Command::Rebuild(_)
+        | Command::Saga(_)
         | Command::Dlq(_)
         | Command::Config
         | Command::Completions { .. }

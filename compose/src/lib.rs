@@ -3,7 +3,7 @@
 //! Reading order: [`cli`] is what a user types; [`config`] what is set; [`stages`] turns settings into running
 //! stages; [`engines`] are the local Kafka and ClickHouse; [`up`] is everything on one machine; [`load`] makes
 //! readings to try it with; [`ask`] is the client side of a running stack, [`evidence`] and [`life`] those of an
-//! archive; [`decode`] shows what a topic's decoder makes of some bytes, [`dlq`] what it could not read and sends
+//! archive; [`rebuild`] builds views anew from one, and [`saga`] goes on with that or takes it back; [`decode`] shows what a topic's decoder makes of some bytes, [`dlq`] what it could not read and sends
 //! that again.
 
 pub mod ask;
@@ -17,6 +17,8 @@ pub mod evidence;
 pub mod files;
 pub mod life;
 pub mod load;
+pub mod rebuild;
+pub mod saga;
 pub mod stages;
 pub mod telemetry;
 pub mod topics;

@@ -11,6 +11,7 @@ mod outage;
 mod panels;
 mod plant;
 mod producer;
+mod rebuild;
 mod recordings;
 mod stack;
 #[path = "../../../ingest/tests/support/versitygw.rs"]
