@@ -153,7 +153,7 @@ fn committed(consumer: &BaseConsumer, lane: &TopicPartition) -> Result<Published
 }
 
 /// Does what waits for brokers where waiting is allowed.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => done,
         Err(error) => std::panic::resume_unwind(error.into_panic()),

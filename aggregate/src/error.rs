@@ -20,6 +20,15 @@ pub enum AggregateError {
         /// The migration's file.
         name: String,
     },
+    /// A statement of a migration has a form that no layout but that of one server knows.
+    #[error(
+        "this statement cannot be laid out over a cluster or with a storage policy: {sql}; \
+         write it in a form that the migrations' parser knows"
+    )]
+    Statement {
+        /// The statement.
+        sql: String,
+    },
     /// The topic is not one of the settings'.
     #[error("topic {0} is not in the config")]
     UnknownTopic(String),

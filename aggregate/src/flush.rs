@@ -19,6 +19,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::alerts::Alert;
 use crate::error::AggregateError;
+use crate::lateness;
 use crate::native::Block;
 use crate::snapshot::Part;
 use crate::store::Store;
@@ -36,7 +37,16 @@ const RETRY_MAX: Duration = Duration::from_secs(5);
 pub(crate) const SNAPSHOTS_MAX: usize = 256;
 
 /// Tables that are written after the windows, in their order: what others are found by comes later.
-const ORDER: &[&str] = &["latest_rows", "series_highs", "commissioning", "models", "anomaly_rows", STATES];
+const ORDER: &[&str] = &[
+    "latest_rows",
+    "series_highs",
+    lateness::TABLE,
+    "refused_series",
+    "commissioning",
+    "models",
+    "anomaly_rows",
+    STATES,
+];
 /// Written when the alerts are out: a scorer does not score a record again that its state is past.
 const STATES: &str = "scorer_states";
 

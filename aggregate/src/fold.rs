@@ -21,6 +21,8 @@
 //! as any other; but what counts as late, as current and as the last reading is judged by the others.
 
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use rustc_hash::FxBuildHasher;
 use stillwell_schema::quality;
@@ -31,12 +33,16 @@ use stillwell_source::series::{NameCode, SeriesTable};
 use crate::window::{Fold, WIDTHS_US, Window, start_of};
 
 mod groups;
+mod guard;
 mod level;
 mod open;
 mod parallel;
 mod series;
 
 pub use groups::Groups;
+use groups::REFUSED;
+use guard::Guard;
+pub use guard::{Refused, SeriesLimits};
 pub use level::{Level, Widths};
 use parallel::Tally;
 pub use series::{Early, Latest, SeriesState, Stored};
@@ -63,6 +69,7 @@ pub struct Missing {
 #[derive(Debug, Default)]
 pub struct LaneFold {
     widths: Widths,
+    guard: Guard,
     series: Vec<SeriesState>,
     /// Series number by code of the lane's table: codes that differ in kind or unit alone share one.
     numbers: Vec<u32>,
@@ -96,14 +103,40 @@ impl LaneFold {
         self.widths
     }
 
+    /// Takes in no more series than that; `total` counts those of all lanes that share it.
+    #[must_use]
+    pub fn within(self, limits: SeriesLimits, total: Arc<AtomicUsize>) -> Self {
+        Self { guard: Guard::new(limits, total), ..self }
+    }
+
     /// The series of this name, known or new.
     pub fn series_of(&mut self, machine: NameCode, sensor: NameCode) -> u32 {
-        let next = u32::try_from(self.series.len()).unwrap_or(u32::MAX);
+        let next = u32::try_from(self.series.len()).unwrap_or(REFUSED);
         let number = *self.by_name.entry((machine, sensor)).or_insert(next);
         if number == next {
             self.series.push(SeriesState::new(machine, sensor));
+            self.guard.take(machine);
         }
         number
+    }
+
+    /// The series of this name, if it is known or there is room for it.
+    fn admit(&mut self, machine: NameCode, sensor: NameCode) -> u32 {
+        let is_known = self.by_name.contains_key(&(machine, sensor));
+        if is_known || self.guard.allows(machine, sensor) { self.series_of(machine, sensor) } else { REFUSED }
+    }
+
+    /// What was refused by machine, where that has changed since it was last asked for.
+    pub fn take_refused(&mut self) -> Option<Vec<(NameCode, Refused)>> {
+        self.guard
+            .take_changed()
+            .map(|refused| refused.iter().map(|(&machine, &refused)| (machine, refused)).collect())
+    }
+
+    /// Series that were not taken in.
+    #[must_use]
+    pub fn refused_series(&self) -> usize {
+        self.guard.refused_series()
     }
 
     /// One series.
@@ -139,10 +172,13 @@ impl LaneFold {
     pub fn gather(&mut self, columns: &ReadingColumns, table: &SeriesTable) -> (Groups, Vec<Missing>) {
         for code in self.numbers.len()..table.len() {
             let series = table.all()[code];
-            let number = self.series_of(series.machine, series.sensor);
+            let number = self.admit(series.machine, series.sensor);
             self.numbers.push(number);
         }
         let groups = Groups::new(columns, &self.numbers, self.series.len(), &mut self.counts);
+        for &(code, readings) in groups.refused() {
+            self.guard.count(table.series(code).machine, readings);
+        }
         let mut missing = Vec::new();
         for (number, rows) in groups.iter() {
             let state = &self.series[number as usize];

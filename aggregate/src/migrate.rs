@@ -1,19 +1,33 @@
 //! The tables and views, in numbered steps that are applied once and never change.
+//!
+//! [`mod@statements`] cuts a step into its statements; [`layout`] writes them for one server or a cluster; [`lifetimes`]
+//! says for how long windows are kept, which may change at every start.
+
+mod layout;
+mod lifetimes;
+mod statements;
 
 use clickhouse::Row;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
+pub use self::layout::{Cluster, Layout, REPLICA_NAME, REPLICA_PATH};
+use self::lifetimes::Stored;
+pub use self::lifetimes::{Keep, KeepError};
+use self::statements::{DATABASE, statements};
 use crate::error::AggregateError;
 use crate::settings::ClickHouseSettings;
-use crate::store::{ClickHouse, quote};
+use crate::store::{ClickHouse, identifier, quote};
 
 const STEPS: &[(&str, &str)] = &[
     ("0001_tables", include_str!("../sql/0001_tables.sql")),
     ("0002_views", include_str!("../sql/0002_views.sql")),
     ("0003_generations", include_str!("../sql/0003_generations.sql")),
     ("0004_kinds", include_str!("../sql/0004_kinds.sql")),
+    ("0005_lateness", include_str!("../sql/0005_lateness.sql")),
+    ("0006_machines", include_str!("../sql/0006_machines.sql")),
     ("0007_sagas", include_str!("../sql/0007_sagas.sql")),
+    ("0009_refused", include_str!("../sql/0009_refused.sql")),
 ];
 
 const LEDGER: &str = "CREATE TABLE IF NOT EXISTS {database}.migrations (name String, sha256 String, applied DateTime DEFAULT now()) ENGINE = ReplacingMergeTree ORDER BY name";
@@ -24,14 +38,17 @@ struct Applied {
     sha256: String,
 }
 
-/// Makes the database and everything in it that is missing. Safe to call from many processes at once.
+/// Makes the database and everything in it that is missing, and has windows kept as `layout` says. Safe to call from
+/// many processes at once.
 ///
 /// # Errors
 /// [`AggregateError::ClickHouse`], or [`AggregateError::Migration`] where an applied step has changed.
-pub async fn migrate(settings: &ClickHouseSettings) -> Result<(), AggregateError> {
+pub async fn migrate(settings: &ClickHouseSettings, layout: &Layout) -> Result<(), AggregateError> {
     let store = ClickHouse::new(settings);
-    store.execute("CREATE DATABASE IF NOT EXISTS {database} ENGINE = Atomic").await?;
-    store.execute(LEDGER).await?;
+    let database = settings.database.as_str();
+    for statement in [DATABASE, LEDGER] {
+        run(&store, layout.render(statement, database)?).await?;
+    }
     let applied: Vec<Applied> = store.rows("SELECT name, sha256 FROM {database}.migrations FINAL").await?;
     for (name, sql) in STEPS {
         let sha256 = hex::encode(Sha256::digest(sql));
@@ -41,28 +58,37 @@ pub async fn migrate(settings: &ClickHouseSettings) -> Result<(), AggregateError
             None => {}
         }
         for statement in statements(sql) {
-            store.execute(&statement).await?;
+            run(&store, layout.render(&statement, database)?).await?;
         }
         let (name, sha256) = (quote(name), quote(&sha256));
         store
             .execute(&format!("INSERT INTO {{database}}.migrations (name, sha256) VALUES ({name}, {sha256})"))
             .await?;
     }
+    let tables: Vec<Stored> = store.rows(&lifetimes::stored(database)).await?;
+    run(&store, lifetimes::changes(&tables, layout)).await
+}
+
+async fn run(store: &ClickHouse, statements: Vec<String>) -> Result<(), AggregateError> {
+    for statement in statements {
+        store.execute(&statement).await?;
+    }
     Ok(())
 }
 
-/// The names of the four widths, for which a statement that names `{width}` is run.
-const WIDTHS: [&str; 4] = ["10s", "1m", "1h", "1d"];
-
-/// The statements of a file: each ends with a semicolon at the end of a line.
-fn statements(sql: &str) -> impl Iterator<Item = String> {
-    sql.split(";\n")
-        .map(str::trim)
-        .filter(|statement| statement.lines().any(|l| !l.is_empty() && !l.starts_with("--")))
-        .flat_map(|statement| {
-            let runs = if statement.contains("{width}") { WIDTHS.len() } else { 1 };
-            WIDTHS[..runs].iter().map(move |width| statement.replace("{width}", width))
-        })
+/// All statements that make a database of this name where there is none, in order.
+///
+/// # Errors
+/// [`AggregateError::Statement`] where one cannot be laid out.
+pub fn script(database: &str, layout: &Layout) -> Result<Vec<String>, AggregateError> {
+    let steps = STEPS.iter().flat_map(|(_, sql)| statements(sql));
+    let mut script = Vec::new();
+    for statement in [DATABASE, LEDGER].map(str::to_owned).into_iter().chain(steps) {
+        script.extend(layout.render(&statement, database)?);
+    }
+    script.extend(lifetimes::of_new(layout));
+    let name = identifier(database);
+    Ok(script.iter().map(|statement| statement.replace("{database}", &name)).collect())
 }
 
 #[cfg(test)]
@@ -79,6 +105,29 @@ mod tests {
                 assert_eq!(verbs.iter().sum::<usize>(), 1, "{name}: {code}");
                 assert!(code.contains("{database}."), "{name}: {code}");
             }
+        }
+    }
+
+    #[test]
+    fn every_step_can_be_laid_out_over_a_cluster() {
+        let (replica_path, replica_name) = (REPLICA_PATH.to_owned(), REPLICA_NAME.to_owned());
+        let cluster = Cluster { name: "plant".to_owned(), replica_path, replica_name };
+        let keep = [Some("90d".parse().unwrap()), None, None, None];
+        let layout = Layout { cluster: Some(cluster), storage_policy: Some("cold".to_owned()), keep };
+        let script = script("a`b", &layout).unwrap();
+        let count = |part: &str| script.iter().filter(|statement| statement.contains(part)).count();
+        let tables = count("ENGINE = Replicated");
+        assert!(tables > 10, "{tables}");
+        assert_eq!(count("ENGINE = Distributed"), tables, "each table is stored and spoken to");
+        assert_eq!(count("storage_policy = 'cold'"), tables);
+        assert_eq!(count("MODIFY TTL"), 1);
+        for statement in &script {
+            assert!(statement.contains(r"`a\`b`"), "{statement}");
+            assert!(
+                statement.contains("ON CLUSTER `plant`") || statement.starts_with("INSERT "),
+                "{statement}"
+            );
+            assert!(!statement.contains("{database}"), "{statement}");
         }
     }
 }

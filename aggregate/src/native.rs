@@ -53,6 +53,12 @@ impl Block {
         }
     }
 
+    /// A column of `UInt8`.
+    pub fn u8s(&mut self, name: &str, values: impl IntoIterator<Item = u8>) {
+        self.header(name, "UInt8");
+        values.into_iter().for_each(|value| self.out.put_u8(value));
+    }
+
     /// A column of `Int32`.
     pub fn i32s(&mut self, name: &str, values: impl IntoIterator<Item = i32>) {
         self.header(name, "Int32");

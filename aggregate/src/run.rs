@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::AggregateError;
 use crate::flush::{Flusher, Outbox, SNAPSHOTS_MAX};
+use crate::machines::Follower;
 use crate::scoring::Scorer;
 use crate::settings::AggregateSettings;
 use crate::stage::{Aggregate, Intervals, Room};
@@ -43,6 +44,13 @@ pub async fn run(
     let mut flusher = tokio::spawn(flusher.run(waiting));
     let (targets, known) = watch::channel(Targets::default());
     let looking = tokio::spawn(look(store.clone(), targets));
+    let follower = Follower {
+        kafka: settings.kafka.clone(),
+        topic: settings.machines_topic,
+        store: store.clone(),
+        board: board.clone(),
+        clock: Arc::clone(&clock),
+    };
     let aggregate = Aggregate {
         store,
         topics: settings.topics.clone(),
@@ -52,6 +60,8 @@ pub async fn run(
         targets: known,
         board: board.clone(),
         room: Room::new(settings.windows_bytes_max),
+        limits: settings.series,
+        series: Arc::default(),
         halts: Halts::new("aggregate"),
     };
     let consumer = ConsumerSettings {
@@ -66,6 +76,8 @@ pub async fn run(
     board.set("aggregate", State::Ok, "");
     let budget = Budget::new(settings.memory_bytes);
     let stop = stop.child_token();
+    // It waits for what is away by itself, and stops nobody.
+    tokio::spawn(follower.run(stop.clone()));
     let consumer = consumer::run(consumer, Arc::new(aggregate), budget, clock, stop.clone());
     tokio::pin!(consumer);
     let ended = tokio::select! {
@@ -80,6 +92,7 @@ pub async fn run(
     // The lanes are gone, and with them the flusher's queue.
     flusher.abort();
     looking.abort();
+    stop.cancel();
     board.remove("aggregate");
     ended
 }

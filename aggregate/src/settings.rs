@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use stillwell_source::settings::{KafkaSettings, TopicSettings};
 
+use crate::fold::SeriesLimits;
+
 /// A ClickHouse server, by its HTTP interface.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ClickHouseSettings {
@@ -54,12 +56,16 @@ pub struct AggregateSettings {
     pub clickhouse: ClickHouseSettings,
     /// Where alerts go.
     pub alerts_topic: String,
+    /// The topic of the machine registry; empty where there is none.
+    pub machines_topic: String,
     /// The scorer.
     pub scoring: ScoringSettings,
     /// How often the views of 10 s and the last readings are brought up to date.
     pub flush_interval: Duration,
     /// How often those of longer windows are, where they are many.
     pub coarse_flush_interval: Duration,
+    /// Bounds of series.
+    pub series: SeriesLimits,
     /// Memory for windows, over all lanes: beyond it those go that were not in use lately.
     pub windows_bytes_max: usize,
     /// Memory for records in flight, over all lanes.

@@ -51,6 +51,26 @@ pub fn take(
     parts
 }
 
+/// Encodes what was refused since offset `since`, where that has changed.
+pub(crate) fn refused(
+    lane: &TopicPartition,
+    fold: &mut LaneFold,
+    table: &SeriesTable,
+    version: i64,
+    since: i64,
+) -> Option<Part> {
+    let rows = fold.take_refused()?;
+    let mut block = Block::new(7, rows.len());
+    block.strings("topic", rows.iter().map(|_| &*lane.topic));
+    block.i32s("partition", rows.iter().map(|_| lane.partition));
+    block.strings("machine", rows.iter().map(|(machine, _)| table.name(*machine)));
+    block.i64s("version", rows.iter().map(|_| version));
+    block.u64s("series", rows.iter().map(|(_, refused)| refused.series));
+    block.u64s("readings", rows.iter().map(|(_, refused)| refused.readings));
+    block.i64s("since", rows.iter().map(|_| since));
+    Some(Part { table: "refused_series".into(), rows: rows.len(), bytes: block.finish() })
+}
+
 /// What all rows of a block share.
 struct Source<'a> {
     lane: &'a TopicPartition,

@@ -2,7 +2,7 @@
 
 use std::future::pending;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use metrics::counter;
@@ -22,7 +22,8 @@ use tokio::time::Instant;
 
 use crate::error::AggregateError;
 use crate::flush::Snapshot;
-use crate::fold::{LaneFold, Level, Missing, Origin};
+use crate::fold::{LaneFold, Level, Missing, Origin, SeriesLimits};
+use crate::lateness::LaneLateness;
 use crate::reload;
 use crate::scoring::{LaneScoring, Scorer};
 use crate::snapshot;
@@ -55,6 +56,9 @@ pub(crate) struct Aggregate<S> {
     pub(crate) targets: watch::Receiver<Targets>,
     pub(crate) board: Board,
     pub(crate) room: Room,
+    /// Bounds of series, and the series of all lanes.
+    pub(crate) limits: SeriesLimits,
+    pub(crate) series: Arc<AtomicUsize>,
     pub(crate) halts: Halts,
 }
 
@@ -64,6 +68,7 @@ pub(crate) struct Work {
     pub(crate) table: SeriesTable,
     pub(crate) fold: LaneFold,
     scoring: LaneScoring,
+    lateness: LaneLateness,
     /// The tables of its windows.
     targets: Targets,
 }
@@ -90,6 +95,8 @@ struct LaneTask<'a, S> {
     suspect_since: Option<Instant>,
     share: Share,
     targets: watch::Receiver<Targets>,
+    /// Series that were not taken in, as last said.
+    refused: usize,
 }
 
 impl<S: Store> Stage for Aggregate<S> {
@@ -104,7 +111,10 @@ impl<S: Store> Stage for Aggregate<S> {
         let part = part(&lane.id);
         let done = self.run_lane(lane).await;
         match &done {
-            Ok(_) => self.board.remove(&part),
+            Ok(_) => {
+                self.board.remove(&format!("{part}/series"));
+                self.board.remove(&part);
+            }
             Err(AggregateError::Halted(halted)) => self.halts.add(halted.clone()),
             Err(_) => {}
         }
@@ -127,7 +137,7 @@ impl<S: Store> Aggregate<S> {
             return Ok(LaneEnd::Restart);
         }
         let mut table = SeriesTable::default();
-        let mut fold = LaneFold::default();
+        let mut fold = LaneFold::default().within(self.limits, Arc::clone(&self.series));
         // What is written first is read last: states are never ahead of the windows that go with them.
         let scoring = self.scorer.open(&self.store, &lane.id, &mut table).await?;
         if let Some(standing) = start.standing {
@@ -135,11 +145,14 @@ impl<S: Store> Aggregate<S> {
                 (standing.position, standing.readings, standing.late);
             reload::series(&self.store, &lane.id, &start, &mut fold, &mut table).await?;
         }
+        let mut lateness = LaneLateness::default();
+        lateness.restore(self.store.lateness(&lane.id).await?, &mut table);
         let wanted = scoring.wanted(&mut fold);
         for some in reload::statements(&wanted) {
             reload::windows(&self.store, &lane.id, &start.targets, some, &mut fold, &table).await?;
         }
-        let work = Work { decoder: decoder_for(topic), table, fold, scoring, targets: start.targets };
+        let work =
+            Work { decoder: decoder_for(topic), table, fold, scoring, lateness, targets: start.targets };
         self.board.set(&part(&lane.id), State::Ok, "");
         let task = LaneTask {
             shared: self,
@@ -155,6 +168,7 @@ impl<S: Store> Aggregate<S> {
             suspect_since: None,
             share: self.room.enter(),
             targets,
+            refused: 0,
         };
         task.run().await
     }
@@ -244,7 +258,8 @@ impl<S: Store> LaneTask<'_, S> {
             tally.take(&chunk, failures);
             let origins = Origin::all(&chunk);
             work.fold.apply(&origins, columns, &groups, &work.table);
-            let Work { table, fold, scoring, .. } = &mut *work;
+            let Work { table, fold, scoring, lateness, .. } = &mut *work;
+            lateness.take(&origins, columns, table);
             scoring.take(&lane, &origins, columns, table, fold);
             (work, tally, decoded.columns.len())
         })
@@ -291,9 +306,14 @@ impl<S: Store> LaneTask<'_, S> {
         let Some(mut work) = self.work.take() else { return Err(AggregateError::Stopped) };
         let (lane, position) = (self.lane.id.clone(), self.position);
         let level = self.pace.level(work.fold.changed(Level::All), Instant::now());
+        let since = self.lane.start.0;
         let (work, parts, alerts) = compute(move || {
-            let Work { fold, table, scoring, targets, .. } = &mut *work;
+            let Work { fold, table, scoring, lateness, targets, .. } = &mut *work;
             let mut parts = snapshot::take(&lane, fold, table, level, position, targets);
+            parts.extend(snapshot::refused(&lane, fold, table, position, since));
+            if level == Level::All {
+                lateness.snapshot(&lane, position, table, &mut parts);
+            }
             let alerts = scoring.snapshot(&lane, position, level, table, &mut parts);
             (work, parts, alerts)
         })
@@ -312,11 +332,26 @@ impl<S: Store> LaneTask<'_, S> {
             alerts,
             stored,
         };
+        self.report_refused(&work.fold);
         self.work = Some(work);
         self.shared.snapshots.send(snapshot).await.map_err(|_| AggregateError::Stopped)?;
         self.flight = Some((position, landing));
         self.pace.sent(level, position, end, Instant::now());
         Ok(())
+    }
+
+    /// Says that series were not taken in, each time that there are more of them.
+    fn report_refused(&mut self, fold: &LaneFold) {
+        let refused = fold.refused_series();
+        if refused > self.refused {
+            self.refused = refused;
+            let why = format!(
+                "{refused} series are more than their machine or the process may have, and are not in the views; raise series_per_machine_max or series_max of [aggregate], and rebuild, or mend the sender"
+            );
+            tracing::error!(lane = %self.lane.id, refused, "series are refused");
+            counter!("stillwell_errors_total", "stage" => "aggregate", "kind" => "series").increment(1);
+            self.shared.board.set(&format!("{}/series", part(&self.lane.id)), State::Failed, why);
+        }
     }
 
     /// The snapshot on its way is stored: what it held may leave memory.

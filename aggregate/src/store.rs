@@ -13,12 +13,13 @@ use serde::Deserialize;
 use stillwell_schema::TopicPartition;
 
 use crate::error::AggregateError;
+use crate::lateness::LatenessRow;
 use crate::scoring::restore::Rows as MachineRows;
 use crate::window::TABLES;
 
 mod clickhouse_http;
 
-pub(crate) use clickhouse_http::{ClickHouse, is, quote};
+pub(crate) use clickhouse_http::{ClickHouse, identifier, is, quote};
 
 /// The tables that hold the windows of each width.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -173,6 +174,9 @@ pub(crate) trait Store: Clone + Send + Sync + 'static {
 
     /// What is kept of a lane's machines.
     fn machines(&self, lane: &TopicPartition) -> impl Answer<MachineRows>;
+
+    /// What is kept of how late a lane's machines are.
+    fn lateness(&self, lane: &TopicPartition) -> impl Answer<Vec<LatenessRow>>;
 
     /// Writes Native blocks into a table.
     fn insert(&self, table: &str, blocks: Vec<Bytes>) -> impl Answer<()>;

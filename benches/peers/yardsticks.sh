@@ -14,3 +14,4 @@ done
 "$bench" write-side --peers --name yardsticks
 "$bench" decode --name yardsticks
 "$bench" files --name yardsticks
+"$bench" dashboards --name yardsticks

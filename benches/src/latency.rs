@@ -20,7 +20,7 @@ use stillwell_schema::{Clock, SystemClock};
 
 use crate::fill;
 use crate::http;
-use crate::result::{self, ResultArgs, rounded};
+use crate::result::{self, ResultArgs};
 use crate::shape::{MACHINES, SENSORS, Shape};
 use crate::stack::{Stack, StackArgs};
 use crate::watch::{Manifest, Views, reached};
@@ -198,14 +198,12 @@ fn visible_positions(http: &str, topic: &str, partitions: usize) -> anyhow::Resu
     Ok(positions)
 }
 
-fn quantiles(mut latencies: Vec<Duration>) -> Value {
-    latencies.sort_unstable();
-    let at = |q: f64| {
-        let last = latencies.len().saturating_sub(1);
-        let rank = (q * last as f64).round() as usize;
-        latencies.get(rank).map(|latency| rounded(latency.as_secs_f64() * 1000.0))
-    };
-    json!({"records": latencies.len(), "p50": at(0.5), "p90": at(0.9), "p99": at(0.99), "max": at(1.0)})
+fn quantiles(latencies: Vec<Duration>) -> Value {
+    let records = latencies.len();
+    let of = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("max", 1.0)];
+    let mut quantiles = result::quantiles(latencies, &of);
+    quantiles.insert("records".into(), json!(records));
+    Value::Object(quantiles)
 }
 
 #[cfg(test)]

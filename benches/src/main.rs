@@ -2,14 +2,16 @@
 //!
 //! Reading order: [`shape`] makes the load that all measures share, and [`fill`] puts it into Kafka;
 //! [`stack`] finds or starts the engines; [`watch`] reads how far the stages are and [`process`] what they
-//! cost; [`stages`] (Kafka to archive, to views, both), [`write_side`], [`latency`], [`decode`] and [`files`] are the
-//! measures; [`peers`] runs what a user would do without us on the same topic and [`consume`] what Kafka itself gives;
-//! [`result`] keeps what came out.
+//! cost; [`stages`] (Kafka to archive, to views, both), [`write_side`], [`latency`], [`dashboards`], [`decode`],
+//! [`files`] and [`aggregate`] are the measures; [`peers`] runs what a user would do without us on the same topic and
+//! [`consume`] what Kafka itself gives; [`result`] keeps what came out.
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 
+mod aggregate;
 mod consume;
+mod dashboards;
 mod decode;
 mod files;
 mod fill;
@@ -44,7 +46,9 @@ Examples (after `cargo build --release -p stillwell -p stillwell-benches`):
   stillwell-bench latency --rate 20000 --seconds 60
   stillwell-bench write-side --peers                     Kafka to archive by partitions and by readings a record
   stillwell-bench decode                                 each wire format on one core
-  stillwell-bench files                                  a commit's files beside bare arrow-rs";
+  stillwell-bench files                                  a commit's files beside bare arrow-rs
+  stillwell-bench aggregate                              decoded readings into windows, by number of series
+  stillwell-bench dashboards --gib-max 40                questions over a year of 10,000 series";
 
 #[derive(Subcommand)]
 enum Measure {
@@ -64,6 +68,10 @@ enum Measure {
     Decode(decode::DecodeArgs),
     /// The files of a commit beside bare arrow-rs on the same rows
     Files(files::FilesArgs),
+    /// Decoded readings into windows and their rows, by number of series
+    Aggregate(aggregate::AggregateArgs),
+    /// The questions of dashboards over a year of 10,000 series, beside ClickHouse's own aggregating views
+    Dashboards(Box<dashboards::DashboardsArgs>),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -76,6 +84,8 @@ fn main() -> anyhow::Result<()> {
         Measure::WriteSide(args) => write_side::run(&args),
         Measure::Decode(args) => decode::run(&args),
         Measure::Files(args) => files::run(&args),
+        Measure::Aggregate(args) => aggregate::run(&args),
+        Measure::Dashboards(args) => dashboards::run(&args),
     }
     .context("the benchmark did not finish")
 }

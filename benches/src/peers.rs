@@ -76,6 +76,22 @@ pub(crate) fn script(
 }
 
 fn engine(stack: &Stack, topic: &str, filled: &Filled, ours: f64) -> anyhow::Result<Value> {
+    let count = "SELECT count() FROM peer.raw FORMAT TabSeparated";
+    let result = fed(STATEMENTS, count, stack, topic, filled, ours)?;
+    clickhouse(&stack.at.clickhouse, "DROP DATABASE peer SYNC")?;
+    Ok(result)
+}
+
+/// Runs `text`, the last statement of which lets ClickHouse read the topic, and waits until `count` gives all readings:
+/// how long that took, and what it cost. What the statements made stays.
+pub(crate) fn fed(
+    text: &str,
+    count: &str,
+    stack: &Stack,
+    topic: &str,
+    filled: &Filled,
+    ours: f64,
+) -> anyhow::Result<Value> {
     let at = &stack.at.clickhouse;
     let pid = stack.engines().into_iter().find(|(name, _)| *name == "clickhouse").map(|(_, pid)| pid);
     let cost = || pid.and_then(|pid| process::cost(pid).ok()).unwrap_or_default();
@@ -85,7 +101,7 @@ fn engine(stack: &Stack, topic: &str, filled: &Filled, ours: f64) -> anyhow::Res
     }
     let before = cost();
     let started = Instant::now();
-    let text = STATEMENTS.replace("{brokers}", &stack.at.kafka).replace("{topic}", topic);
+    let text = text.replace("{brokers}", &stack.at.kafka).replace("{topic}", topic);
     for statement in statements(&text.replace("{group}", &group)) {
         clickhouse(at, &statement)?;
     }
@@ -93,7 +109,7 @@ fn engine(stack: &Stack, topic: &str, filled: &Filled, ours: f64) -> anyhow::Res
     let mut moved = Instant::now();
     while seen < filled.readings {
         thread::sleep(Duration::from_millis(200));
-        let now = clickhouse(at, "SELECT count() FROM peer.raw FORMAT TabSeparated")?.trim().parse()?;
+        let now = clickhouse(at, count)?.trim().parse()?;
         if now > seen {
             moved = Instant::now();
         } else if moved.elapsed() > STUCK_AFTER {
@@ -103,7 +119,6 @@ fn engine(stack: &Stack, topic: &str, filled: &Filled, ours: f64) -> anyhow::Res
     }
     let seconds = started.elapsed().as_secs_f64();
     let cost = cost().since(before);
-    clickhouse(at, "DROP DATABASE peer SYNC")?;
     let mut result = compared(filled, seconds, cost.cpu_s, ours);
     result["peak_rss_mib"] = json!(cost.peak_rss_mib.round());
     Ok(result)
@@ -120,7 +135,7 @@ fn compared(filled: &Filled, seconds: f64, cpu_s: f64, ours: f64) -> Value {
 }
 
 /// The statements of a text, each ended by a semicolon at the end of a line; lines of comment go.
-fn statements(text: &str) -> Vec<String> {
+pub(crate) fn statements(text: &str) -> Vec<String> {
     let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with("--")).collect();
     lines
         .join("\n")

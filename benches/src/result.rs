@@ -4,10 +4,11 @@ use std::fs;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use stillwell_schema::{Clock, SystemClock};
 
 /// Where results go.
@@ -50,6 +51,15 @@ fn println_pretty(value: &Value) -> anyhow::Result<()> {
 /// `n` with three digits after the point.
 pub(crate) fn rounded(n: f64) -> f64 {
     (n * 1000.0).round() / 1000.0
+}
+
+/// Quantiles of latencies by name, ms; null where there are none.
+pub(crate) fn quantiles(mut latencies: Vec<Duration>, of: &[(&str, f64)]) -> Map<String, Value> {
+    latencies.sort_unstable();
+    let last = latencies.len().saturating_sub(1);
+    let at = |q: f64| latencies.get((q * last as f64).round() as usize);
+    let ms = |latency: &Duration| rounded(latency.as_secs_f64() * 1000.0);
+    of.iter().map(|&(name, q)| (name.to_owned(), json!(at(q).map(ms)))).collect()
 }
 
 fn commit() -> String {

@@ -122,7 +122,7 @@ fn commission(stages: &[&str], args: &StageArgs, stack: &Stack, marks: &mut Mark
 }
 
 /// What is watched until it reaches the end.
-struct Marks {
+pub(crate) struct Marks {
     archive: bool,
     visible: bool,
     manifest: Manifest,
@@ -135,7 +135,7 @@ struct Marks {
 
 /// When each mark moved first and reached the end, seconds.
 #[derive(Debug, Default)]
-struct Times {
+pub(crate) struct Times {
     durable: Mark,
     visible: Mark,
 }
@@ -148,7 +148,8 @@ struct Mark {
 }
 
 impl Times {
-    fn last_done(&self) -> f64 {
+    /// When the last of them was there.
+    pub(crate) fn last_done(&self) -> f64 {
         let done = [self.durable.done_s, self.visible.done_s];
         done.into_iter().flatten().fold(0.0, f64::max)
     }
@@ -176,7 +177,8 @@ impl Mark {
 }
 
 impl Marks {
-    fn new(
+    /// Where they stand now.
+    pub(crate) fn new(
         stages: &[&str],
         archive: PathBuf,
         views: Views,
@@ -198,7 +200,13 @@ impl Marks {
         })
     }
 
-    fn wait(&mut self, ends: &[i64], started: Instant, running: &mut [Running]) -> anyhow::Result<Times> {
+    /// Waits until all of them reach `ends`; an error where a process dies, or nothing moves any more.
+    pub(crate) fn wait(
+        &mut self,
+        ends: &[i64],
+        started: Instant,
+        running: &mut [Running],
+    ) -> anyhow::Result<Times> {
         let mut times = Times::default();
         let mut moved = Instant::now();
         loop {
@@ -289,12 +297,14 @@ fn processes(running: &[Running], stack: &Stack, before: Cost, filled: &Filled) 
     Ok(Value::Object(costs))
 }
 
-fn engine_costs(stack: &Stack) -> Vec<(&'static str, u32, Cost)> {
+/// What each engine has cost so far.
+pub(crate) fn engine_costs(stack: &Stack) -> Vec<(&'static str, u32, Cost)> {
     let cost = |(name, pid)| process::cost(pid).ok().map(|cost| (name, pid, cost));
     stack.engines().into_iter().filter_map(cost).collect()
 }
 
-fn engines(stack: &Stack, before: &[(&'static str, u32, Cost)], filled: &Filled) -> Value {
+/// What each engine has cost since `before`.
+pub(crate) fn engines(stack: &Stack, before: &[(&'static str, u32, Cost)], filled: &Filled) -> Value {
     let mut costs = Map::new();
     for (name, pid, now) in engine_costs(stack) {
         if let Some((_, _, before)) = before.iter().find(|(_, old, _)| *old == pid) {

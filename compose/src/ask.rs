@@ -2,13 +2,52 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use clap::Args;
 use serde_json::{Value, json};
+
+use crate::config::Config;
+use crate::endpoints::Endpoints;
 
 /// The server ends a statement before this.
 const WITHIN: Duration = Duration::from_secs(120);
+
+/// Which query side is asked.
+#[derive(Args, Clone, Debug)]
+pub struct AskedArgs {
+    /// Data folder of the running stack
+    #[arg(long, default_value = "stillwell-data", value_name = "DIR")]
+    data: PathBuf,
+    /// Base URL of a query side, such as http://plant:8080; without it, the stack on --data
+    #[arg(long, value_name = "URL")]
+    http: Option<String>,
+}
+
+impl AskedArgs {
+    /// Its base URL: the flag's, the running stack's, or the config's.
+    ///
+    /// # Errors
+    /// If none of them names one.
+    pub fn base(&self, config: &Config) -> anyhow::Result<String> {
+        if let Some(http) = &self.http {
+            return Ok(http.clone());
+        }
+        let running = Endpoints::read(&self.data);
+        match (running, config.query.http.is_empty()) {
+            (Ok(Endpoints { http: Some(http), .. }), _) => Ok(http),
+            (_, false) => Ok(format!("http://{}", config.query.http)),
+            (Ok(_), true) => {
+                bail!(
+                    "the stack runs no query side; start one with `stillwell query` and name it with --http"
+                )
+            }
+            (Err(error), true) => Err(error).context("no query side named with --http or in the config"),
+        }
+    }
+}
 
 /// How an answer is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -42,6 +81,19 @@ pub fn print_sql(base: &str, statement: &str, format: Format) -> anyhow::Result<
     }
     eprintln!("stillwell: more rows were cut off; ask for less, or raise [query] rows_max");
     Ok(2)
+}
+
+/// The answer to one statement as the server sends it, JSON of `max_rows` at most.
+///
+/// # Errors
+/// What the server answers, or that there is none.
+pub(crate) fn answer(base: &str, statement: &str, max_rows: usize) -> anyhow::Result<Value> {
+    let body = json!({ "sql": statement, "max_rows": max_rows }).to_string();
+    let answer = request(base, "POST", "/v1/sql", "application/json", &body)?;
+    if answer.status != 200 {
+        bail!("{}", error_of(&answer.body));
+    }
+    answer.json()
 }
 
 /// Prints health and watermarks; the exit code is 1 where a part has failed.
@@ -82,7 +134,8 @@ fn error_of(answer: &str) -> String {
     }
 }
 
-fn table(answer: &Value) -> anyhow::Result<String> {
+/// An answer aligned for the eye: its `columns` with their names, and its `rows`.
+pub(crate) fn table(answer: &Value) -> anyhow::Result<String> {
     let columns = answer["columns"].as_array().context("the answer has no columns")?;
     let mut lines: Vec<Vec<String>> = vec![columns.iter().map(|c| text(&c["name"])).collect()];
     for row in answer["rows"].as_array().context("the answer has no rows")? {

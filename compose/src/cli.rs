@@ -2,13 +2,13 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use metrics_exporter_prometheus::PrometheusHandle;
 use stillwell_schema::health::{Board, State};
 use tokio_util::sync::CancellationToken;
 
-use crate::ask::{self, Format};
+use crate::ask::{self, AskedArgs, Format};
 use stillwell_schema::ArchiveUrl;
 
 use crate::config::{Config, DOCUMENTED, Query};
@@ -20,9 +20,13 @@ use crate::engines::fetch::{Sources, cache_folder};
 use crate::engines::guard;
 use crate::evidence;
 use crate::life;
+use crate::lineage;
 use crate::load::generate::{self, GenerateArgs};
 use crate::load::replay::{self, ReplayArgs};
+use crate::machines;
+use crate::migrations::{self, MigrationsArgs};
 use crate::rebuild::{self, RebuildArgs};
+use crate::reconcile::{self, ReconcileArgs};
 use crate::saga;
 use crate::stages::{self, Running, Stages};
 use crate::telemetry;
@@ -86,6 +90,9 @@ enum Command {
     Replay(Box<ReplayArgs>),
     /// Ask a running stack one statement
     Sql(SqlArgs),
+    /// From a cell of a view to its window, its readings' files and rows, Kafka offsets and traces
+    #[command(after_help = lineage::EXAMPLES)]
+    Lineage(LineageArgs),
     /// Health and watermarks of a running stack; exits with 1 where a part has failed
     Status(AskedArgs),
     #[command(flatten)]
@@ -93,6 +100,9 @@ enum Command {
     /// Dead letters: look through what could not be read, and send it again
     #[command(subcommand)]
     Dlq(dlq::Command),
+    /// The machine registry: which machine stands where, with which sensors, since when
+    #[command(subcommand)]
+    Machines(machines::Command),
     /// Show what a topic's format and mapping make of a record's bytes
     Decode(DecodeArgs),
     #[command(flatten)]
@@ -103,8 +113,14 @@ enum Command {
     /// Operations of several steps: what became of them, and how to go on with them or take them back
     #[command(subcommand, after_help = saga::EXAMPLES)]
     Saga(saga::Command),
+    /// Compare the views with the archive
+    #[command(after_help = reconcile::EXAMPLES)]
+    Reconcile(ReconcileArgs),
     /// Print every setting with its default
     Config,
+    /// Print the statements that make ClickHouse's tables, for one server or a cluster
+    #[command(after_help = migrations::EXAMPLES)]
+    Migrations(MigrationsArgs),
     /// Fetch the local engines into the cache, such as before a machine is cut off from the registries
     Fetch,
     /// Print a shell's completions
@@ -137,15 +153,12 @@ struct StageArgs {
     pg: Option<String>,
 }
 
-/// Which query side is asked.
-#[derive(Args, Clone, Debug)]
-struct AskedArgs {
-    /// Data folder of the running stack
-    #[arg(long, default_value = "stillwell-data", value_name = "DIR")]
-    data: PathBuf,
-    /// Base URL of a query side, such as http://plant:8080; without it, the stack on --data
-    #[arg(long, value_name = "URL")]
-    http: Option<String>,
+impl StageArgs {
+    /// The servers of a comparison.
+    fn of(args: &ReconcileArgs) -> Self {
+        let (data, clickhouse) = (args.data.clone(), args.clickhouse.clone());
+        Self { data, kafka: None, clickhouse, http: None, pg: None }
+    }
 }
 
 #[derive(Args, Clone, Debug)]
@@ -158,6 +171,14 @@ struct SqlArgs {
     /// How the answer is printed
     #[arg(long, value_enum, default_value = "table")]
     format: Format,
+}
+
+#[derive(Args, Clone, Debug)]
+struct LineageArgs {
+    #[command(flatten)]
+    cell: lineage::CellArgs,
+    #[command(flatten)]
+    asked: AskedArgs,
 }
 
 #[derive(Args, Clone, Debug)]
@@ -201,23 +222,32 @@ impl Cli {
         match &self.command {
             // One request each: Ctrl-C ends them as it ends any program.
             Command::Sql(args) => {
-                let base = base_of(&args.asked, &config)?;
+                let base = args.asked.base(&config)?;
                 return ask::print_sql(&base, &args.statement, args.format);
             }
             Command::Decode(args) => return decode::run(args, &config),
-            Command::Status(args) => return ask::print_status(&base_of(args, &config)?),
+            Command::Lineage(args) => return lineage::run(&args.cell, &args.asked.base(&config)?),
+            Command::Status(args) => return ask::print_status(&args.base(&config)?),
             _ => {}
         }
         // These read an archive with all of the machine's threads, and no server.
         let command = match self.command {
             Command::Evidence(command) => return evidence::run(command, &config),
             Command::Life(command) => return life::run(command, &config),
+            Command::Migrations(args) => return migrations::run(&args, config),
+            Command::Reconcile(args) => {
+                complete(&StageArgs::of(&args), &mut config, Stages { query: true, ..Stages::NONE })?;
+                return reconcile::run(&args, &config);
+            }
             command => command,
         };
-        if let Command::Dlq(command) = command {
-            return interruptible(move |stop| dlq::run(command, &config, &stop));
-        }
         let command = match command {
+            Command::Dlq(command) => {
+                return interruptible(move |stop| dlq::run(command, &config, &stop));
+            }
+            Command::Machines(command) => {
+                return interruptible(move |stop| machines::run(&command, &config, &stop));
+            }
             Command::Rebuild(args) => return answering(|stop| rebuild::run(*args, config, stop)),
             Command::Saga(command) => return answering(|stop| saga::run(command, config, stop)),
             command => command,
@@ -283,6 +313,7 @@ async fn execute(command: Command, config: Config) -> anyhow::Result<()> {
             Ok(())
         }
         Command::Sql(_)
+        | Command::Lineage(_)
         | Command::Status(_)
         | Command::Evidence(_)
         | Command::Decode(_)
@@ -290,7 +321,10 @@ async fn execute(command: Command, config: Config) -> anyhow::Result<()> {
         | Command::Rebuild(_)
         | Command::Saga(_)
         | Command::Dlq(_)
+        | Command::Machines(_)
+        | Command::Reconcile(_)
         | Command::Config
+        | Command::Migrations(_)
         | Command::Completions { .. }
         | Command::ClickhouseServer(_)
         | Command::Guard(_) => Ok(()),
@@ -326,22 +360,6 @@ fn stop_signal() -> CancellationToken {
     stop
 }
 
-/// The query side that is meant: the flag's, the running stack's, or the config's.
-fn base_of(asked: &AskedArgs, config: &Config) -> anyhow::Result<String> {
-    if let Some(http) = &asked.http {
-        return Ok(http.clone());
-    }
-    let running = Endpoints::read(&asked.data);
-    match (running, config.query.http.is_empty()) {
-        (Ok(Endpoints { http: Some(http), .. }), _) => Ok(http),
-        (_, false) => Ok(format!("http://{}", config.query.http)),
-        (Ok(_), true) => {
-            bail!("the stack runs no query side; start one with `stillwell query` and name it with --http")
-        }
-        (Err(error), true) => Err(error).context("no query side named with --http or in the config"),
-    }
-}
-
 /// Runs one stage against the servers of the config, or of a running stack.
 async fn stage(
     args: StageArgs,
@@ -366,7 +384,7 @@ async fn stage(
     let running = if which.ingest {
         Running::ingest(&config, &args.data, &board)?
     } else {
-        stillwell_aggregate::migrate(&stages::clickhouse_settings(&config)).await?;
+        stillwell_aggregate::migrate(&stages::clickhouse_settings(&config), &config.layout()?).await?;
         Running::aggregate(&config, &board)?
     };
     announce(&format!(

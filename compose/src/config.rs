@@ -15,10 +15,14 @@ use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 use stillwell_schema::ArchiveUrl;
 
+mod clickhouse;
 mod life;
+mod reconcile;
 mod topic;
 
+pub use clickhouse::{ClickHouse, Views};
 pub use life::{Compaction, RetentionClass};
+pub use reconcile::Reconcile;
 pub use topic::{Registry, Sparkplug, Topic};
 
 /// The default config, documented. It parses to [`Config::default`].
@@ -51,12 +55,18 @@ pub struct Config {
     pub retention: Vec<RetentionClass>,
     /// Where ClickHouse is.
     pub clickhouse: ClickHouse,
+    /// How long the views keep what.
+    pub views: Views,
     /// The read side's writer.
     pub aggregate: Aggregate,
+    /// The machine registry.
+    pub machines: Machines,
     /// The scorer.
     pub scoring: Scoring,
     /// The query side.
     pub query: Query,
+    /// How views and archive are held against each other.
+    pub reconcile: Reconcile,
     /// Logs.
     pub telemetry: Telemetry,
 }
@@ -72,9 +82,12 @@ impl Default for Config {
             compaction: Compaction::default(),
             retention: Vec::new(),
             clickhouse: ClickHouse::default(),
+            views: Views::default(),
             aggregate: Aggregate::default(),
+            machines: Machines::default(),
             scoring: Scoring::default(),
             query: Query::default(),
+            reconcile: Reconcile::default(),
             telemetry: Telemetry::default(),
         }
     }
@@ -152,52 +165,6 @@ impl Default for Ingest {
     }
 }
 
-/// `[clickhouse]`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct ClickHouse {
-    /// Its HTTP interface; empty where `up` runs its own.
-    pub url: String,
-    /// User.
-    pub user: String,
-    /// Password.
-    pub password: String,
-    /// Database.
-    pub database: String,
-}
-
-impl Default for ClickHouse {
-    fn default() -> Self {
-        Self {
-            url: String::new(),
-            user: "default".into(),
-            password: String::new(),
-            database: "stillwell".into(),
-        }
-    }
-}
-
-impl ClickHouse {
-    /// Takes `http://[user[:password]@]host:port`.
-    pub fn set_url(&mut self, url: &str) {
-        let (scheme, rest) = url.split_once("://").unwrap_or(("http", url));
-        let (login, host) = rest.rsplit_once('@').map_or((None, rest), |(login, host)| (Some(login), host));
-        self.url = format!("{scheme}://{host}");
-        if let Some(login) = login {
-            let (user, password) = login.split_once(':').unwrap_or((login, ""));
-            self.user = user.to_owned();
-            self.password = password.to_owned();
-        }
-    }
-
-    /// The URL with user and password.
-    #[must_use]
-    pub fn full_url(&self) -> String {
-        let (scheme, host) = self.url.split_once("://").unwrap_or(("http", &self.url));
-        format!("{scheme}://{}:{}@{host}", self.user, self.password)
-    }
-}
-
 /// `[aggregate]`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -210,6 +177,10 @@ pub struct Aggregate {
     pub memory_bytes_max: usize,
     /// Memory for windows.
     pub windows_bytes_max: usize,
+    /// Series of one machine.
+    pub series_per_machine_max: usize,
+    /// Series of a process.
+    pub series_max: usize,
     /// Where alerts go.
     pub alerts_topic: String,
 }
@@ -221,8 +192,24 @@ impl Default for Aggregate {
             coarse_flush_interval_ms: 5000,
             memory_bytes_max: 256 << 20,
             windows_bytes_max: 1 << 30,
+            series_per_machine_max: 10_000,
+            series_max: 1_000_000,
             alerts_topic: "stillwell.alerts".into(),
         }
+    }
+}
+
+/// `[machines]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Machines {
+    /// The registry's topic; empty where there is none.
+    pub topic: String,
+}
+
+impl Default for Machines {
+    fn default() -> Self {
+        Self { topic: "stillwell.machines".into() }
     }
 }
 
@@ -358,11 +345,15 @@ impl Config {
         if names.is_empty() || names.contains("") || names.len() < self.topic.len() {
             bail!("there must be at least one [[topic]], each with a name of its own");
         }
+        if names.contains(self.machines.topic.as_str()) {
+            bail!("[machines] topic {:?} is a [[topic]] too: give it a name of its own", self.machines.topic);
+        }
         // Files are read where records are: whoever only looks at what was read need not have them.
         crate::stages::registry_settings(self)?;
         for topic in &self.topic {
             crate::stages::topic_keys(topic)?;
         }
+        self.layout()?;
         self.retention.iter().try_for_each(RetentionClass::check)
     }
 }
@@ -550,13 +541,5 @@ mod tests {
         let flat = config.kafka.flat_properties().unwrap();
         assert_eq!(flat["security.protocol"], "SSL");
         assert_eq!(flat["fetch.min.bytes"], "1");
-    }
-
-    #[test]
-    fn a_clickhouse_url_may_carry_a_login() {
-        let mut clickhouse = ClickHouse::default();
-        clickhouse.set_url("http://reader:se:cret@db:8123");
-        assert_eq!((&*clickhouse.url, &*clickhouse.user), ("http://db:8123", "reader"));
-        assert_eq!(clickhouse.full_url(), "http://reader:se:cret@db:8123");
     }
 }

@@ -151,8 +151,8 @@ pub fn run(command: Command, config: &Config, stop: &CancellationToken) -> anyho
 }
 
 impl WhereArgs {
-    /// Kafka as a reader of the dead letters takes it.
-    fn kafka(&self, config: &Config) -> anyhow::Result<KafkaSettings> {
+    /// Kafka as whoever reads a topic from aside takes it.
+    pub(crate) fn kafka(&self, config: &Config) -> anyhow::Result<KafkaSettings> {
         let mut target =
             TargetArgs { kafka: self.kafka.clone(), data: self.data.clone(), ..TargetArgs::default() };
         target.complete(config)?;
@@ -183,7 +183,7 @@ fn only_topic(config: &Config, named: Option<&str>) -> anyhow::Result<String> {
 }
 
 /// Prints to stdout; whoever closed it has seen enough.
-fn put(out: &mut impl std::io::Write, text: &str) -> anyhow::Result<bool> {
+pub(crate) fn put(out: &mut impl std::io::Write, text: &str) -> anyhow::Result<bool> {
     match out.write_all(text.as_bytes()) {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
         written => written.map(|()| true).context("cannot write the answer"),

@@ -32,6 +32,7 @@ mod show;
 
 pub use export::ExportArgs;
 pub use proofs::VerifyProofArgs;
+pub(crate) use show::plain;
 
 const VERIFY_EXAMPLES: &str = "\
 Examples:
@@ -379,6 +380,7 @@ fn rotate(args: &RotateArgs, config: &Config) -> anyhow::Result<u8> {
     Ok(0)
 }
 
+/// A time, µs UTC, of RFC 3339 or of a number.
 pub(crate) fn parse_time(text: &str) -> Result<i64, String> {
     if let Ok(us) = text.parse() {
         return Ok(us);

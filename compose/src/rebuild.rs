@@ -106,7 +106,13 @@ struct Outcome<'a> {
 pub async fn run(args: RebuildArgs, config: Config, stop: CancellationToken) -> anyhow::Result<u8> {
     let order = args.order()?;
     let (settings, rebuilder) = args.place.open(&config)?;
-    stillwell_aggregate::migrate(&settings).await?;
+    let layout = config.layout()?;
+    if layout.cluster.is_some() {
+        bail!(
+            "views over a cluster cannot be rebuilt in place; rebuild them on one server, with [clickhouse] cluster left empty, and compare there"
+        );
+    }
+    stillwell_aggregate::migrate(&settings, &layout).await?;
     let log = StoredLog::new(&settings);
     let plan = rebuilder.plan(&order, log.all().await?.values()).await?;
     let (id, bar) = (plan.id(), bar());

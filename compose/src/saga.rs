@@ -183,7 +183,7 @@ pub async fn run(command: Command, config: Config, stop: CancellationToken) -> a
 
 async fn log(place: &PlaceArgs, config: &Config) -> anyhow::Result<StoredLog> {
     let settings = place.clickhouse(config)?;
-    stillwell_aggregate::migrate(&settings).await?;
+    stillwell_aggregate::migrate(&settings, &config.layout()?).await?;
     Ok(StoredLog::new(&settings))
 }
 

@@ -283,6 +283,7 @@ fn aggregate_settings(config: &Config) -> anyhow::Result<AggregateSettings> {
         group: "stillwell-aggregate".to_owned(),
         clickhouse: clickhouse_settings(config),
         alerts_topic: config.aggregate.alerts_topic.clone(),
+        machines_topic: config.machines.topic.clone(),
         scoring: stillwell_aggregate::ScoringSettings {
             enabled: config.scoring.enabled,
             commissioning_rows: config.scoring.commissioning_rows,
@@ -290,6 +291,10 @@ fn aggregate_settings(config: &Config) -> anyhow::Result<AggregateSettings> {
         },
         flush_interval: Duration::from_millis(config.aggregate.flush_interval_ms),
         coarse_flush_interval: Duration::from_millis(config.aggregate.coarse_flush_interval_ms),
+        series: stillwell_aggregate::SeriesLimits {
+            per_machine: config.aggregate.series_per_machine_max,
+            total: config.aggregate.series_max,
+        },
         windows_bytes_max: config.aggregate.windows_bytes_max,
         memory_bytes: config.aggregate.memory_bytes_max,
     })
@@ -307,6 +312,7 @@ pub fn query_settings(config: &Config, data: &Path, ports: (u16, u16)) -> anyhow
         archive_options: archive_options(config, &archive)?,
         archive,
         topics: config.topic.iter().map(|topic| topic.name.clone()).collect(),
+        machines_file: Some(data.join("machines.json")),
         hosts: config.query.hosts.clone(),
         clickhouse: stillwell_query::ClickHouseSettings {
             url: clickhouse.url,
@@ -320,6 +326,7 @@ pub fn query_settings(config: &Config, data: &Path, ports: (u16, u16)) -> anyhow
             memory_bytes: config.query.memory_bytes_max,
             ..Limits::default()
         },
+        reconcile: config.reconcile.settings(data),
     })
 }
 

@@ -18,6 +18,9 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::Telemetry;
 
+/// From what counts as late to a week.
+const LATENESS_SECONDS: [f64; 9] = [15.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 21_600.0, 86_400.0, 604_800.0];
+
 /// How often the process looks at itself.
 const SELF_EVERY: Duration = Duration::from_secs(5);
 
@@ -58,6 +61,10 @@ pub fn init_metrics() -> anyhow::Result<PrometheusHandle> {
         .and_then(|builder| {
             builder.set_buckets_for_metric(Matcher::Full("stillwell_batch_bytes".to_owned()), &bytes)
         })
+        .and_then(|builder| {
+            let lateness = Matcher::Full("stillwell_lateness_seconds".to_owned());
+            builder.set_buckets_for_metric(lateness, &LATENESS_SECONDS)
+        })
         .context("cannot set histogram buckets")?
         .install_recorder()
         .context("cannot install the metrics recorder")?;
@@ -68,8 +75,39 @@ pub fn init_metrics() -> anyhow::Result<PrometheusHandle> {
         "stillwell_store_wait_seconds",
         "for how long a lane's commit has been waiting for the archive's store; 0 while none waits"
     );
+    describe_gauge!("stillwell_machine_versions", "versions of machines in a stage's copy of the registry");
+    describe_gauge!(
+        "stillwell_machines_age_seconds",
+        "time since the machine registry's topic was last read to its end, as a stage's copy shows it"
+    );
+    describe_counter!(
+        "stillwell_machine_records_refused_total",
+        "records of the machine registry that say nothing and were passed over"
+    );
     describe_memory();
+    describe_honesty();
     Ok(handle)
+}
+
+fn describe_honesty() {
+    describe_gauge!(
+        "stillwell_watermark_offset",
+        "next offset of a stage in a partition, by mark: received, durable (ingest), visible (aggregate)"
+    );
+    describe_counter!(
+        "stillwell_late_readings_total",
+        "readings more than 10 s behind the largest time of their machine"
+    );
+    describe_histogram!("stillwell_lateness_seconds", "by how much late readings are behind");
+    describe_gauge!(
+        "stillwell_clock_skew_seconds",
+        "Kafka timestamp less newest reading time, of the machines of a partition that are furthest ahead (least) and behind (most); the view machine_lateness says which"
+    );
+    describe_counter!("stillwell_reconciled_hours_total", "hours whose views were compared with the archive");
+    describe_gauge!(
+        "stillwell_reconcile_differences",
+        "machines times hours whose views differ from the archive"
+    );
 }
 
 fn describe_memory() {

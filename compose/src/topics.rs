@@ -14,7 +14,7 @@ use tracing::info;
 use crate::config::Config;
 
 const WITHIN: Duration = Duration::from_secs(30);
-/// Dead letters and alerts are few.
+/// Dead letters, alerts and versions of machines are few.
 const SIDE_PARTITIONS: i32 = 1;
 
 /// A topic that is made where it is missing.
@@ -22,8 +22,29 @@ const SIDE_PARTITIONS: i32 = 1;
 pub struct Wanted {
     name: String,
     partitions: i32,
-    /// Whether its records are never to expire.
-    is_kept: bool,
+    kept: Kept,
+}
+
+/// For how long its records are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kept {
+    /// As the broker is set.
+    ByDefault,
+    /// None expires.
+    ForEver,
+    /// The last of each key does not expire.
+    Compacted,
+}
+
+impl Kept {
+    /// As a topic's settings.
+    fn settings(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Self::ByDefault => &[],
+            Self::ForEver => &[("retention.ms", "-1"), ("retention.bytes", "-1")],
+            Self::Compacted => &[("cleanup.policy", "compact")],
+        }
+    }
 }
 
 impl Wanted {
@@ -31,11 +52,17 @@ impl Wanted {
     /// a second time, so nothing of it expires.
     #[must_use]
     pub fn audit(dead_letters: &str) -> Self {
-        Self { name: audit(dead_letters), partitions: SIDE_PARTITIONS, is_kept: true }
+        Self { name: audit(dead_letters), partitions: SIDE_PARTITIONS, kept: Kept::ForEver }
+    }
+
+    /// The topic of the machine registry, of which every version is kept.
+    #[must_use]
+    pub fn machines(topic: &str) -> Self {
+        Self { name: topic.to_owned(), partitions: SIDE_PARTITIONS, kept: Kept::Compacted }
     }
 
     fn new(name: &str, partitions: i32) -> Self {
-        Self { name: name.to_owned(), partitions, is_kept: false }
+        Self { name: name.to_owned(), partitions, kept: Kept::ByDefault }
     }
 }
 
@@ -45,7 +72,8 @@ pub fn audit(dead_letters: &str) -> String {
     format!("{dead_letters}.audit")
 }
 
-/// Makes the configured topics, their dead letter and audit topics and the alerts topic where they are missing.
+/// Makes the configured topics, their dead letter and audit topics, the alerts topic and the machine registry's where
+/// they are missing.
 ///
 /// # Errors
 /// If Kafka does not answer or refuses.
@@ -57,6 +85,9 @@ pub async fn ensure(config: &Config, kafka: &KafkaSettings) -> anyhow::Result<()
         wanted.push(Wanted::audit(&topic.dead_letters()));
     }
     wanted.push(Wanted::new(&config.aggregate.alerts_topic, SIDE_PARTITIONS));
+    if !config.machines.topic.is_empty() {
+        wanted.push(Wanted::machines(&config.machines.topic));
+    }
     make(kafka, wanted).await
 }
 
@@ -79,7 +110,7 @@ pub async fn make(kafka: &KafkaSettings, mut wanted: Vec<Wanted>) -> anyhow::Res
         .iter()
         .map(|topic| {
             let new = NewTopic::new(&topic.name, topic.partitions, TopicReplication::Fixed(-1));
-            if topic.is_kept { new.set("retention.ms", "-1").set("retention.bytes", "-1") } else { new }
+            topic.kept.settings().iter().fold(new, |new, (key, value)| new.set(key, value))
         })
         .collect();
     if new.is_empty() {

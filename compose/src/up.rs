@@ -340,7 +340,7 @@ async fn start_engine<E: Engine>(
 /// Topics and tables.
 async fn prepare(config: &Config, kafka: &KafkaSettings) -> anyhow::Result<()> {
     topics::ensure(config, kafka).await?;
-    stillwell_aggregate::migrate(&stages::clickhouse_settings(config))
+    stillwell_aggregate::migrate(&stages::clickhouse_settings(config), &config.layout()?)
         .await
         .with_context(|| format!("cannot prepare clickhouse at {}", config.clickhouse.url))
 }

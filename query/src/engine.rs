@@ -17,15 +17,18 @@ use std::time::Duration;
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, SchemaRef};
+use datafusion::catalog::TableProvider;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::datasource::source_as_provider;
 use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::context::{SQLOptions, SessionContext, SessionState};
-use datafusion::logical_expr::LogicalPlan;
+use datafusion::logical_expr::{Expr, LogicalPlan};
+use datafusion::physical_plan::SendableRecordBatchStream;
 use datafusion::sql::parser::{DFParserBuilder, Statement};
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use futures::StreamExt;
 use serde_json::Value;
+use stillwell_schema::paths::FileKind;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -33,6 +36,8 @@ use tokio_util::sync::CancellationToken;
 use self::running::{Running, Slot};
 use crate::archive::{Catalogue, Pin};
 use crate::error::{Position, QueryError};
+use crate::lineage::WindowRows;
+use crate::machines::Machines;
 use crate::settings::{Limits, QuerySettings};
 use crate::views::{ViewTable, Views};
 
@@ -91,12 +96,25 @@ impl Engine {
         settings: &QuerySettings,
         catalogue: &Arc<Catalogue>,
         views: &Views,
+        machines: &Arc<Machines>,
     ) -> Result<Self, QueryError> {
         let limits = settings.limits;
         let runtime = session::runtime(settings)?;
-        let state = session::state(&limits, Arc::clone(&runtime), catalogue, views)?;
-        let pg_state = session::with_pg_catalog(session::state(&limits, runtime, catalogue, views)?)?;
+        let state = session::state(&limits, Arc::clone(&runtime), catalogue, views, machines)?;
+        let pg_state =
+            session::with_pg_catalog(session::state(&limits, runtime, catalogue, views, machines)?)?;
         Ok(Self { state, pg_state, slots: Arc::new(Semaphore::new(limits.statements)), limits })
+    }
+
+    /// Adds a table, for every way in.
+    ///
+    /// # Errors
+    /// [`QueryError::Statement`] if there is one of that name.
+    pub(crate) fn add_table(&self, name: &str, table: &Arc<dyn TableProvider>) -> Result<(), QueryError> {
+        for state in [&self.state, &self.pg_state] {
+            session::tables_of(state)?.register_table(name.to_owned(), Arc::clone(table))?;
+        }
+        Ok(())
     }
 
     /// A session of its own for one connection of the PostgreSQL wire.
@@ -161,6 +179,23 @@ impl Engine {
         Ok(Planned { state, plan, reads_views })
     }
 
+    /// Streams columns of the archive's readings that pass `filter`, as `pin` sees them: for work of the house's
+    /// own, which takes no statement's slot and ends after `time`.
+    pub(crate) async fn readings(
+        &self,
+        columns: &[&str],
+        filter: Expr,
+        pin: Arc<Pin>,
+        time: Duration,
+    ) -> Result<SendableRecordBatchStream, QueryError> {
+        let running = Running::new(time, Instant::now() + time, CancellationToken::new(), None);
+        let config = self.state.config().clone().with_extension(pin).with_extension(Arc::new(running));
+        let state = SessionStateBuilder::new_from_existing(self.state.clone()).with_config(config).build();
+        let readings = SessionContext::new_with_state(state).table(FileKind::Readings.name()).await?;
+        let frame = readings.filter(filter)?.select_columns(columns)?;
+        Ok(frame.execute_stream().await?)
+    }
+
     /// Runs what is planned; the answer has `max_rows` at most.
     pub(crate) async fn collect(
         &self,
@@ -203,7 +238,8 @@ fn reads_views(plan: &LogicalPlan) -> Result<bool, QueryError> {
     let mut found = false;
     plan.apply_with_subqueries(|node| {
         if let LogicalPlan::TableScan(scan) = node {
-            found |= source_as_provider(&scan.source)?.is::<ViewTable>();
+            let provider = source_as_provider(&scan.source)?;
+            found |= provider.is::<ViewTable>() || provider.is::<WindowRows>();
         }
         Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
     })?;

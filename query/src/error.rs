@@ -199,6 +199,18 @@ impl From<DataFusionError> for QueryError {
     }
 }
 
+impl From<ViewsError> for QueryError {
+    fn from(error: ViewsError) -> Self {
+        Self::Views(error)
+    }
+}
+
+impl From<ArchiveError> for QueryError {
+    fn from(error: ArchiveError) -> Self {
+        Self::Archive(error.to_string())
+    }
+}
+
 impl From<Cut> for QueryError {
     fn from(cut: Cut) -> Self {
         match cut {

@@ -4,6 +4,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
+use datafusion::catalog::TableProvider;
 use metrics_exporter_prometheus::PrometheusHandle;
 use stillwell_schema::Clock;
 use stillwell_schema::health::{Board, State};
@@ -14,8 +15,12 @@ use crate::archive::Catalogue;
 use crate::engine::Engine;
 use crate::error::QueryError;
 use crate::http::{self, Gateway};
+use crate::machines::Machines;
 use crate::pg;
 use crate::pipeline::Pipeline;
+use crate::reconcile::Reconciler;
+use crate::reconcile::results::{self, Results, ResultsTable};
+use crate::reconcile::rounds::Rounds;
 use crate::settings::{Bound, QuerySettings};
 use crate::views::Views;
 
@@ -34,6 +39,9 @@ pub struct Server {
     pg: TcpListener,
     bound: Bound,
     gateway: Arc<Gateway>,
+    machines: Arc<Machines>,
+    views: Views,
+    rounds: Rounds,
 }
 
 /// Takes both addresses and sets the engine up. Neither archive nor ClickHouse need to be there yet.
@@ -52,11 +60,20 @@ pub async fn bind(
     let store = crate::archive::open(&settings)?;
     let catalogue = Arc::new(Catalogue::new(store, settings.topics.clone()));
     let views = Views::new(&settings.clickhouse, &settings.limits);
-    let engine = Arc::new(Engine::new(&settings, &catalogue, &views)?);
-    let pipeline = Pipeline::new(catalogue, views, board.clone());
+    let (file, time) = (settings.machines_file.clone(), Arc::clone(&clock));
+    let machines = tokio::task::spawn_blocking(move || Machines::open(file, time));
+    let machines = Arc::new(machines.await.map_err(|error| QueryError::Internal(error.to_string()))?);
+    let engine = Arc::new(Engine::new(&settings, &catalogue, &views, &machines)?);
+    let found = Arc::new(Results::default());
+    let table: Arc<dyn TableProvider> = Arc::new(ResultsTable::new(Arc::clone(&found)));
+    engine.add_table(results::NAME, &table)?;
+    let reconciler =
+        Reconciler::over(Arc::clone(&engine), Arc::clone(&catalogue), views.clone(), Arc::clone(&clock));
+    let rounds = Rounds::new(reconciler, found, settings.reconcile.clone(), board.clone());
+    let pipeline = Pipeline::new(catalogue, views.clone(), board.clone());
     let hosts = settings.hosts;
     let gateway = Arc::new(Gateway { engine, pipeline, board, metrics, clock, hosts });
-    Ok(Server { http, pg, bound: Bound { http: http_at, pg: pg_at }, gateway })
+    Ok(Server { http, pg, bound: Bound { http: http_at, pg: pg_at }, gateway, machines, views, rounds })
 }
 
 async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), QueryError> {
@@ -105,6 +122,9 @@ impl Server {
         let pg = tokio::net::TcpListener::from_std(self.pg)?;
         let engine = Arc::clone(&self.gateway.engine);
         let router = http::router(Arc::clone(&self.gateway));
+        let (machines, views) = (self.machines, self.views);
+        let (board, stopping) = (self.gateway.board.clone(), stop.clone());
+        tokio::spawn(async move { machines.keep_fresh(&views, &board, &stopping).await });
         self.gateway.board.set("query", State::Ok, "");
         tracing::info!(http = %self.bound.http, pg = %self.bound.pg, "query answers");
         let http = axum::serve(http, router).with_graceful_shutdown(stop.clone().cancelled_owned());
@@ -118,7 +138,8 @@ impl Server {
                 () = drained => Ok(()),
             }
         };
-        let (served, ()) = tokio::join!(http, pg::serve(pg, engine, stop.clone()));
+        let pg = pg::serve(pg, engine, stop.clone());
+        let (served, (), ()) = tokio::join!(http, pg, self.rounds.run(stop.clone()));
         served
     }
 }

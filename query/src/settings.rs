@@ -1,6 +1,7 @@
 //! What can be set: where to listen, where to read, and the caps on one statement.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use stillwell_schema::{ArchiveUrl, StoreOptions};
@@ -20,10 +21,25 @@ pub struct QuerySettings {
     pub topics: Vec<String>,
     /// The server of the views.
     pub clickhouse: ClickHouseSettings,
+    /// Where the copy of the machine registry is kept over a restart; in memory alone where none.
+    pub machines_file: Option<PathBuf>,
     /// Names under which HTTP clients may reach this server, beside IP addresses and `localhost`.
     pub hosts: Vec<String>,
     /// Caps on one statement.
     pub limits: Limits,
+    /// How views and archive are compared.
+    pub reconcile: ReconcileSettings,
+}
+
+/// How views and archive are compared while the read side runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReconcileSettings {
+    /// Between two rounds; none: they are compared on demand alone.
+    pub interval: Option<Duration>,
+    /// Hours that ended longer ago are compared on demand alone.
+    pub look_back: Duration,
+    /// Where what was found is kept over a restart, a JSON object a line; none: nowhere.
+    pub file: Option<PathBuf>,
 }
 
 /// A ClickHouse server, by its HTTP interface.

@@ -6,7 +6,7 @@
 //! **Architecture invariant:** when ClickHouse is away, statements over the archive alone still answer.
 
 pub mod client;
-mod scan;
+pub(crate) mod scan;
 pub mod schemas;
 pub mod table;
 pub mod translate;

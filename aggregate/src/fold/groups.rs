@@ -1,6 +1,10 @@
 //! A chunk's rows grouped by series, in the order of arrival within each: a counting sort.
 
 use stillwell_source::columns::ReadingColumns;
+use stillwell_source::series::SeriesCode;
+
+/// The number of a series that was not taken in.
+pub(super) const REFUSED: u32 = u32::MAX;
 
 /// Rows by series; groups are sorted by series number.
 #[derive(Debug, Default)]
@@ -8,6 +12,8 @@ pub struct Groups {
     rows: Vec<u32>,
     /// Series number, and the end of its rows.
     groups: Vec<(u32, u32)>,
+    /// Codes of series that were not taken in, and their readings; a code may come several times.
+    refused: Vec<(SeriesCode, u64)>,
 }
 
 impl Groups {
@@ -20,9 +26,16 @@ impl Groups {
         counts: &mut Vec<u32>,
     ) -> Self {
         counts.resize(series, 0);
-        let mut touched = Vec::new();
+        let (mut touched, mut refused) = (Vec::new(), Vec::<(SeriesCode, u64)>::new());
         for &code in &columns.series {
             let number = numbers[code as usize];
+            if number == REFUSED {
+                match refused.last_mut() {
+                    Some(last) if last.0 == code => last.1 += 1,
+                    _ => refused.push((code, 1)),
+                }
+                continue;
+            }
             let count = &mut counts[number as usize];
             if *count == 0 {
                 touched.push(number);
@@ -37,14 +50,19 @@ impl Groups {
             at += count;
             groups.push((number, at));
         }
-        let mut rows = vec![0; columns.len()];
+        let mut rows = vec![0; at as usize];
         for (row, &code) in (0u32..).zip(&columns.series) {
-            let place = &mut counts[numbers[code as usize] as usize];
+            let Some(place) = counts.get_mut(numbers[code as usize] as usize) else { continue };
             rows[*place as usize] = row;
             *place += 1;
         }
         touched.iter().for_each(|&number| counts[number as usize] = 0);
-        Self { rows, groups }
+        Self { rows, groups, refused }
+    }
+
+    /// Codes of series that were not taken in, and their readings; a code may come several times.
+    pub(super) fn refused(&self) -> &[(SeriesCode, u64)] {
+        &self.refused
     }
 
     /// Number of groups.

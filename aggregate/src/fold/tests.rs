@@ -359,3 +359,23 @@ fn what_is_to_be_written_is_measured() {
     let kept: usize = (0..4).map(|width| lane.fold.series(0).windows(width).len()).sum();
     assert!(kept <= 8, "{kept}");
 }
+
+#[test]
+fn series_beyond_their_bounds_are_counted_and_leave_nothing() {
+    let limits = SeriesLimits { per_machine: 2, total: 100 };
+    let mut lane = Lane::new();
+    lane.fold = LaneFold::default().within(limits, Arc::default());
+    let log: Vec<Reading> = (0..8).map(|n| Reading { sensor: n % 4, ..Reading::at(NOW_S, 1) }).collect();
+    lane.feed(&log, 0, 8, &Store::default());
+    assert_eq!((lane.fold.len(), lane.fold.refused_series()), (2, 2));
+    let refused = lane.fold.take_refused().unwrap();
+    assert_eq!(
+        refused.iter().map(|(_, refused)| *refused).collect::<Vec<_>>(),
+        [Refused { series: 2, readings: 4 }]
+    );
+    let mut store = Store::default();
+    let flight = lane.send(8);
+    lane.land(flight, &mut store);
+    let taken: Vec<Reading> = log.into_iter().filter(|reading| reading.sensor < 2).collect();
+    check(&taken, &store);
+}

@@ -163,7 +163,20 @@ impl Tables {
                     .await?;
             }
         }
+        self.introduce(plan).await?;
         self.place(plan).await
+    }
+
+    /// Makes series known to their lanes that have none of their readings yet, as they were more than the lanes took
+    /// in: a lane asks for stored windows of series that it knows.
+    async fn introduce(&self, plan: &Plan) -> Result<(), AggregateError> {
+        let key = "topic, partition, machine, sensor";
+        let (latest, table) = (self.store.named("latest_rows"), self.store.named(&plan.table));
+        self.store
+            .work(&format!(
+                "INSERT INTO {latest} ({key}, version, kind, unit, time, value, quality) SELECT {key}, max(version), argMax(kind, start), argMax(unit, start), max(greatest(start, last_time, state_last_time)), if(countIf(count > 0) > 0, argMaxIf(last, last_time, count > 0), NULL), toUInt32(0) FROM {table} FINAL WHERE ({key}) NOT IN (SELECT {key} FROM {latest}) GROUP BY {key}"
+            ))
+            .await
     }
 
     /// Lanes whose windows were copied are as far as they were when it was planned, and may be more.

@@ -12,6 +12,7 @@ use tokio::time::timeout;
 
 use super::{HighRow, MachineRows, SeriesRow, Standing, Store, TablePosition, Targets, WindowKey, WindowRow};
 use crate::error::AggregateError;
+use crate::lateness::{self, LatenessRow};
 use crate::scoring::restore;
 use crate::settings::ClickHouseSettings;
 
@@ -39,7 +40,9 @@ impl ClickHouse {
             .with_user(&settings.user)
             .with_password(&settings.password)
             .with_compression(Compression::None)
-            .with_setting("max_query_size", QUERY_BYTES_MAX);
+            .with_setting("max_query_size", QUERY_BYTES_MAX)
+            // Of tables over a cluster too: what is answered is stored on its shard.
+            .with_setting("distributed_foreground_insert", "1");
         let (database, database_literal) = (identifier(&settings.database), quote(&settings.database));
         Self { client, database, database_literal }
     }
@@ -139,6 +142,10 @@ impl Store for ClickHouse {
         restore::rows(self, lane).await
     }
 
+    async fn lateness(&self, lane: &TopicPartition) -> Result<Vec<LatenessRow>, AggregateError> {
+        self.rows(&lateness::select(lane)).await
+    }
+
     /// Whole or not at all as far as ClickHouse promises it for one statement; the rows are absolute, so a
     /// repetition changes nothing.
     async fn insert(&self, table: &str, blocks: Vec<Bytes>) -> Result<(), AggregateError> {
@@ -179,7 +186,7 @@ pub(crate) fn is(lane: &TopicPartition) -> String {
 }
 
 /// A name of SQL.
-fn identifier(name: &str) -> String {
+pub(crate) fn identifier(name: &str) -> String {
     format!("`{}`", name.replace('\\', "\\\\").replace('`', "\\`"))
 }
 

@@ -232,7 +232,7 @@ pub(super) fn pack(report: &check::Report) -> String {
 }
 
 /// Text that others wrote, with all that could move a terminal's cursor or turn its writing shown as its number.
-pub(super) fn plain(text: &str) -> String {
+pub(crate) fn plain(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

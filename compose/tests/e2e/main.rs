@@ -3,18 +3,24 @@
 
 mod browser;
 mod bucket;
+mod cluster;
 mod crash;
 mod dlq;
 mod lifecycle;
+mod lineage;
+mod machines;
 mod malformed;
+mod members;
 mod outage;
 mod panels;
 mod plant;
 mod producer;
 mod rebuild;
+mod reconcile;
 mod recordings;
 mod stack;
 #[path = "../../../ingest/tests/support/versitygw.rs"]
 mod versitygw;
+mod views;
 mod wire;
 mod zombies;

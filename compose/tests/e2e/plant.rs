@@ -112,7 +112,7 @@ fn faults_of(log: &Path) -> Vec<Fault> {
 }
 
 /// The ids of all alerts in the topic, to its end.
-fn alerts(stack: &Stack, at_least: usize) -> Vec<String> {
+pub(crate) fn alerts(stack: &Stack, at_least: usize) -> Vec<String> {
     let consumer: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", stack.endpoint("kafka"))
         .set("group.id", "alert-reader")

@@ -31,10 +31,26 @@ impl Producer {
         self.send_raw(Some(key.as_bytes()), Some(value), &[]);
     }
 
+    /// The same into a partition of choice.
+    pub(crate) fn send_to(&self, partition: i32, key: &str, value: &[u8]) {
+        self.hand_over(Some(partition), Some(key.as_bytes()), Some(value), &[]);
+    }
+
     /// The same for a record that may lack key and value, and may have headers.
     pub(crate) fn send_raw(&self, key: Option<&[u8]>, value: Option<&[u8]>, headers: &[(&str, &[u8])]) {
+        self.hand_over(None, key, value, headers);
+    }
+
+    fn hand_over(
+        &self,
+        partition: Option<i32>,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        headers: &[(&str, &[u8])],
+    ) {
         loop {
             let mut record = BaseRecord::<[u8], [u8]>::to("readings");
+            record.partition = partition;
             record.key = key;
             record.payload = value;
             if !headers.is_empty() {

@@ -1,43 +1,20 @@
 //! Several `stillwell ingest` processes in one group, killed, frozen, thawed as zombies, added and sent away, with
 //! broker crashes and aborted transactions under them: each record archived once, whole, and provably so.
 
-use std::fs::File;
-use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use rand::rngs::StdRng;
-use rand::{RngExt, SeedableRng};
 use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer as _, ThreadedProducer};
 use serde_json::Value;
 
+use crate::members::{Blow, Members, seed};
 use crate::producer::{Ends, Producer, reading};
-use crate::stack::{Stack, signal};
-
-/// Rounds, unless `STILLWELL_TEST_ROUNDS` says otherwise.
-const ROUNDS: u64 = 50;
-
-/// Writers at the most.
-const WRITERS_MAX: usize = 3;
-
-/// A frozen member is missed after 6 s; thawed later than that, it is a zombie.
-const FROZEN_FOR: Duration = Duration::from_secs(9);
+use crate::stack::Stack;
 
 /// Values of records in transactions, apart from all others.
 const TRANSACTIONAL: u64 = 1_000_000_000;
-
-/// What is done to the writers in one round.
-#[derive(Clone, Copy, Debug)]
-enum Blow {
-    Kill,
-    Freeze,
-    Blink,
-    Add,
-    SendAway,
-    CrashBroker,
-}
 
 const BLOWS: [Blow; 10] = [
     Blow::Kill,
@@ -63,36 +40,25 @@ struct Produced {
 
 #[test]
 fn writers_that_die_and_come_back_as_zombies_archive_each_record_once() {
-    let seed = std::env::var("STILLWELL_SEED").map_or(7, |seed| seed.parse().unwrap());
-    let rounds = std::env::var("STILLWELL_TEST_ROUNDS").map_or(ROUNDS, |rounds| rounds.parse().unwrap());
-    eprintln!("replay with STILLWELL_SEED={seed}");
+    let seed = seed();
     let stack = Stack::start(&["--stages", "query"]);
-    let mut random = StdRng::seed_from_u64(seed);
     let (stop, produced) = (AtomicBool::new(false), Produced::default());
-    let mut writers = Writers::new(&stack);
-    std::thread::scope(|scope| {
+    let settings = vec![("STILLWELL_INGEST_FLUSH_INTERVAL_MS", "300".to_owned())];
+    let mut writers = Members::new(&stack, "ingest", settings);
+    let rounds = std::thread::scope(|scope| {
         let _ends = Ends(&stop);
         let load = scope.spawn(|| produce(&stack, &stop, &produced));
         let transactions = scope.spawn(|| produce_in_transactions(&stack, &stop, &produced));
-        writers.add();
-        for round in 0..rounds {
-            let blow = BLOWS[random.random_range(0..BLOWS.len())];
-            writers.strike(blow, &mut random);
-            if round % 10 == 9 {
-                let before = stack.number("select count(*) from records");
-                stack.wait_number("select count(*) from records", "the archive goes on", |n| n > before);
-            }
-            // The moment between two blows is what is varied.
-            std::thread::sleep(Duration::from_millis(random.random_range(200..2500)));
-        }
-        writers.thaw(Duration::ZERO);
+        let rounds = writers.endure(&BLOWS, seed, "select count(*) from records");
         stop.store(true, Ordering::Relaxed);
         load.join().unwrap();
         transactions.join().unwrap();
+        rounds
     });
     writers.add();
     check(&stack, &produced);
-    eprintln!("{rounds} rounds: {}", writers.summary());
+    let fenced = writers.times_said("fenced by another writer");
+    eprintln!("{rounds} rounds: {}, fenced {fenced} times", writers.summary());
 }
 
 /// Asks what a reader asks, then lets the archive be verified.
@@ -193,102 +159,4 @@ fn insist(end: impl Fn() -> Result<(), KafkaError>) {
         }
     }
     panic!("the transaction does not end");
-}
-
-/// The processes that write.
-struct Writers<'a> {
-    stack: &'a Stack,
-    running: Vec<Child>,
-    frozen: Vec<(Child, Instant)>,
-    started: usize,
-    blows: std::collections::BTreeMap<String, u64>,
-}
-
-impl<'a> Writers<'a> {
-    fn new(stack: &'a Stack) -> Self {
-        Self { stack, running: Vec::new(), frozen: Vec::new(), started: 0, blows: Default::default() }
-    }
-
-    fn add(&mut self) {
-        self.started += 1;
-        let log = File::create(self.log(self.started)).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_stillwell"))
-            .args(["ingest", "--log", "info", "--data"])
-            .arg(self.stack.data())
-            .env("STILLWELL_INGEST_FLUSH_INTERVAL_MS", "300")
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().unwrap())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        self.running.push(child);
-    }
-
-    fn log(&self, n: usize) -> std::path::PathBuf {
-        self.stack.data().join(format!("logs/writer-{n}.log"))
-    }
-
-    fn strike(&mut self, blow: Blow, random: &mut StdRng) {
-        self.thaw(FROZEN_FOR);
-        *self.blows.entry(format!("{blow:?}")).or_default() += 1;
-        let victim = random.random_range(0..self.running.len());
-        match blow {
-            Blow::Kill => kill(self.running.swap_remove(victim)),
-            Blow::Freeze => {
-                let child = self.running.swap_remove(victim);
-                signal(child.id(), "STOP");
-                self.frozen.push((child, Instant::now()));
-            }
-            Blow::Blink => {
-                let pid = self.running[victim].id();
-                signal(pid, "STOP");
-                std::thread::sleep(Duration::from_millis(random.random_range(50..1500)));
-                signal(pid, "CONT");
-            }
-            Blow::Add => {
-                if self.running.len() + self.frozen.len() < WRITERS_MAX {
-                    self.add();
-                }
-            }
-            Blow::SendAway => {
-                let mut child = self.running.swap_remove(victim);
-                signal(child.id(), "TERM");
-                let status = child.wait().unwrap();
-                assert!(status.success(), "a writer that is sent away ends in order: {status}");
-            }
-            Blow::CrashBroker => signal(self.stack.process("kafka.Kafka"), "KILL"),
-        }
-        if self.running.is_empty() {
-            self.add();
-        }
-    }
-
-    /// Lets those go on that were frozen for so long.
-    fn thaw(&mut self, frozen_for: Duration) {
-        let (thawed, frozen) =
-            self.frozen.drain(..).partition::<Vec<_>, _>(|(_, since)| since.elapsed() >= frozen_for);
-        self.frozen = frozen;
-        for (child, _) in thawed {
-            signal(child.id(), "CONT");
-            self.running.push(child);
-        }
-    }
-
-    fn summary(&self) -> String {
-        let logs = (1..=self.started).filter_map(|n| std::fs::read_to_string(self.log(n)).ok());
-        let fenced: usize = logs.map(|log| log.matches("fenced by another writer").count()).sum();
-        format!("{} writers, fenced {fenced} times, {:?}", self.started, self.blows)
-    }
-}
-
-impl Drop for Writers<'_> {
-    fn drop(&mut self) {
-        let frozen = self.frozen.drain(..).map(|(child, _)| child);
-        self.running.drain(..).chain(frozen).for_each(kill);
-    }
-}
-
-fn kill(mut child: Child) {
-    let _ = child.kill();
-    let _ = child.wait();
 }

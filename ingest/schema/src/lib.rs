@@ -8,7 +8,7 @@
 //! record look like as Arrow columns, [`original`] how a record's bytes are kept without storing them, and
 //! [`quality`] what its status code means; [`archive`] says where an
 //! archive lies and [`paths`] where it keeps them; [`merkle`], [`signed`] and [`manifest`] make them evidence, [`ledger`] says what became of
-//! their files later, and [`pattern`] which machines are meant; [`checkpoint`] and [`key_change`] hold for the
+//! their files later, and [`pattern`] which machines are meant; [`machines`] says what a machine is, and since when; [`checkpoint`] and [`key_change`] hold for the
 //! archive as a whole; [`clock`] hands time in, and [`health`] is where each part says how it is.
 
 pub mod archive;
@@ -19,6 +19,7 @@ pub mod health;
 pub mod ids;
 pub mod key_change;
 pub mod ledger;
+pub mod machines;
 pub mod manifest;
 pub mod merkle;
 pub mod original;

@@ -237,13 +237,7 @@ impl Catalogue {
         let span = &standing.cover.span;
         let mut passed = None;
         if span.next_seq > lane.head.seq {
-            let path = paths::entry(id, span.next_seq - 1);
-            let Some(bytes) = self.get(path.clone()).await? else {
-                return Err(ArchiveError::Missing { path });
-            };
-            let last = tokio::task::spawn_blocking(move || SignedEntry::parse(bytes)).await;
-            let last = last.map_err(|error| ArchiveError::Cut(error.to_string()))?;
-            let last = last.map_err(|source| entry_error(path, source))?;
+            let last = self.entry(id, span.next_seq - 1).await?;
             let follows =
                 span.first_seq < lane.head.seq || lane.head.next.is_none_or(|next| next == span.range.first);
             if !span.fits(&last) || !follows {
@@ -261,6 +255,17 @@ impl Catalogue {
             commits.head = Some(Arc::new(commit(id, last, None)));
         }
         Ok(())
+    }
+
+    /// An entry that is known to be there. It outlives its files.
+    pub(super) async fn entry(&self, id: &TopicPartition, seq: u64) -> Result<SignedEntry, ArchiveError> {
+        let path = paths::entry(id, seq);
+        let Some(bytes) = self.get(path.clone()).await? else {
+            return Err(ArchiveError::Missing { path });
+        };
+        let entry = tokio::task::spawn_blocking(move || SignedEntry::parse(bytes)).await;
+        let entry = entry.map_err(|error| ArchiveError::Cut(error.to_string()))?;
+        entry.map_err(|source| entry_error(path, source))
     }
 
     async fn get(&self, path: String) -> Result<Option<Vec<u8>>, ArchiveError> {

@@ -126,6 +126,12 @@ impl Snapshot {
         self.lanes.iter().flat_map(|lane| lane.commits.iter())
     }
 
+    /// The commits whose file of this kind holds rows, lane by lane, in order.
+    pub(super) fn holding(&self, kind: FileKind) -> Vec<Arc<Commit>> {
+        let holds = |commit: &&Arc<Commit>| commit.file(kind).is_some_and(|file| file.rows > 0);
+        self.commits().filter(holds).cloned().collect()
+    }
+
     /// All lanes.
     pub fn lanes(&self) -> impl Iterator<Item = &LaneCommits> {
         self.lanes.iter().map(|lane| &**lane)

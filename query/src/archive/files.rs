@@ -9,6 +9,7 @@ use datafusion::common::Result;
 use datafusion::common::config::TableParquetOptions;
 use datafusion::datasource::physical_plan::ParquetSource;
 use datafusion::datasource::physical_plan::parquet::ParquetFileReaderFactory;
+use datafusion::datasource::table_schema::TableSchema;
 use datafusion::execution::object_store::ObjectStoreUrl;
 
 use super::STORE_URL;
@@ -34,7 +35,12 @@ impl Files {
 
     /// Reads files as rows of `schema`.
     pub(super) fn source(&self, schema: &SchemaRef) -> ParquetSource {
-        ParquetSource::new(Arc::clone(schema))
+        self.source_of(schema.into())
+    }
+
+    /// The same with columns that files do not hold, such as their rows' numbers.
+    pub(super) fn source_of(&self, schema: TableSchema) -> ParquetSource {
+        ParquetSource::new(schema)
             .with_table_parquet_options(self.options.clone())
             .with_parquet_file_reader_factory(Arc::clone(&self.footers))
     }

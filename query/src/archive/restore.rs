@@ -2,16 +2,13 @@
 //!
 //! A file of records may name a template in place of a value (see [`stillwell_schema::original`]). Where a statement
 //! wants values, its scan reads the template too, and what places a record; this step then puts every value in its
-//! place. [`places`] says where the readings of a record lie, [`pieces`] cuts batches into what is rebuilt at once,
-//! [`readings`] reads what that takes ([`among`] tells which), and [`rebuild`] does it.
+//! place. [`super::places`] says where the readings of a record lie, [`pieces`] cuts batches into what is rebuilt at
+//! once, [`super::by_offset`] reads what that takes, and [`rebuild`] does it.
 //!
 //! **Architecture invariant:** no condition on `value` reaches a file: what a file holds of it, and the statistics of
 //! that, say nothing of what the record's value is.
 
-mod among;
 mod pieces;
-mod places;
-mod readings;
 mod rebuild;
 
 use std::collections::HashSet;
@@ -43,8 +40,7 @@ use stillwell_schema::paths::FileKind;
 
 use self::rebuild::Rebuild;
 use super::files::Files;
-
-pub(super) use self::places::Places;
+use super::places::Places;
 
 const VALUE: &str = "value";
 

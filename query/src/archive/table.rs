@@ -23,8 +23,9 @@ use super::STORE_URL;
 use super::catalogue::{ArchiveError, Catalogue};
 use super::commits::{Commit, File, Snapshot};
 use super::files::Files;
+use super::places::Places;
 use super::prune;
-use super::restore::{self, Places, RestoreExec};
+use super::restore::{self, RestoreExec};
 use super::rows::RowsExec;
 
 /// Statistics of single files let a scan skip files while it runs. They are worth their memory (kilobytes a file)
@@ -32,7 +33,7 @@ use super::rows::RowsExec;
 const FILE_STATISTICS_MAX: usize = 256;
 
 /// Text is handed on as views into the decoded pages: the same text, without a copy per row.
-static READINGS: LazyLock<SchemaRef> = LazyLock::new(|| as_views(&columns::READINGS));
+pub(super) static READINGS: LazyLock<SchemaRef> = LazyLock::new(|| as_views(&columns::READINGS));
 static RECORDS: LazyLock<SchemaRef> = LazyLock::new(|| as_views(&columns::RECORDS));
 /// What a file of records holds: older ones lack the template, which then is null.
 static STORED_RECORDS: LazyLock<SchemaRef> = LazyLock::new(|| as_views(&columns::STORED_RECORDS));
@@ -51,7 +52,7 @@ fn as_views(schema: &Schema) -> SchemaRef {
 pub struct Pin(OnceCell<Snapshot>);
 
 impl Pin {
-    async fn snapshot(&self, catalogue: &Catalogue) -> Result<Snapshot, ArchiveError> {
+    pub(crate) async fn snapshot(&self, catalogue: &Catalogue) -> Result<Snapshot, ArchiveError> {
         self.0.get_or_try_init(|| catalogue.refresh()).await.cloned()
     }
 
@@ -59,6 +60,14 @@ impl Pin {
     #[must_use]
     pub fn seen(&self) -> Option<&Snapshot> {
         self.0.get()
+    }
+}
+
+/// What the scans of a statement see of the archive.
+pub(crate) async fn seen(state: &dyn Session, catalogue: &Catalogue) -> Result<Snapshot, ArchiveError> {
+    match state.config().get_extension::<Pin>() {
+        Some(pin) => pin.snapshot(catalogue).await,
+        None => catalogue.refresh().await,
     }
 }
 
@@ -74,14 +83,6 @@ impl ArchiveTable {
     #[must_use]
     pub fn new(catalogue: Arc<Catalogue>, kind: FileKind) -> Self {
         Self { catalogue, kind }
-    }
-
-    async fn snapshot(&self, state: &dyn Session) -> Result<Snapshot> {
-        let seen = match state.config().get_extension::<Pin>() {
-            Some(pin) => pin.snapshot(&self.catalogue).await,
-            None => self.catalogue.refresh().await,
-        };
-        seen.map_err(|error| DataFusionError::External(Box::new(error)))
     }
 
     /// The scan of exactly these commits' files, as columns of `schema`.
@@ -133,14 +134,13 @@ impl TableProvider for ArchiveTable {
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let schema = self.schema();
-        let snapshot = self.snapshot(state).await?;
+        let snapshot = seen(state, &self.catalogue).await;
+        let snapshot = snapshot.map_err(|error| DataFusionError::External(Box::new(error)))?;
         if filters.is_empty() && projection.is_some_and(Vec::is_empty) {
             let rows = usize::try_from(snapshot.rows(self.kind)).unwrap_or(usize::MAX);
             return Ok(Arc::new(RowsExec::new(limit.map_or(rows, |limit| limit.min(rows)))));
         }
-        let with_rows = |commit: &&Arc<Commit>| commit.file(self.kind).is_some_and(|file| file.rows > 0);
-        let commits = snapshot.commits().filter(with_rows).cloned().collect();
-        let commits = prune::prune(state, &schema, self.kind, commits, filters)?;
+        let commits = prune::prune(state, &schema, self.kind, snapshot.holding(self.kind), filters)?;
         if commits.is_empty() {
             return Ok(Arc::new(EmptyExec::new(project_schema(&schema, projection)?)));
         }

@@ -1,11 +1,14 @@
-//! What the leaves of plans have in common: the archive's and the views'.
+//! What the leaves of plans have in common: the archive's, the views', and those that are held in memory.
 
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+use datafusion::common::Result;
+use datafusion::datasource::memory::MemorySourceConfig;
 use datafusion::physical_expr::EquivalenceProperties;
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
-use datafusion::physical_plan::{Partitioning, PlanProperties};
+use datafusion::physical_plan::{ExecutionPlan, Partitioning, PlanProperties};
 
 /// One stream of `schema` that ends, in no order.
 pub(crate) fn one_stream(schema: &SchemaRef) -> Arc<PlanProperties> {
@@ -15,4 +18,10 @@ pub(crate) fn one_stream(schema: &SchemaRef) -> Arc<PlanProperties> {
         EmissionType::Incremental,
         Boundedness::Bounded,
     ))
+}
+
+/// The rows of a table that is small and at hand.
+pub(crate) fn held(batch: RecordBatch, projection: Option<&Vec<usize>>) -> Result<Arc<dyn ExecutionPlan>> {
+    let schema = batch.schema();
+    Ok(MemorySourceConfig::try_new_exec(&[vec![batch]], schema, projection.cloned())?)
 }

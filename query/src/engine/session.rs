@@ -18,8 +18,11 @@ use stillwell_schema::paths::FileKind;
 use super::deadline::CappedPlanner;
 use crate::archive::{ArchiveTable, Catalogue, STORE_URL, open};
 use crate::error::QueryError;
+use crate::lineage;
+use crate::machines::{MachineTable, Machines, Shown};
 use crate::settings::{Limits, QuerySettings};
 use crate::views::{ViewTable, Views, schemas};
+use crate::watermarks::{self, Watermarks};
 
 /// The catalogue's name in SQL, which PostgreSQL clients see as the database.
 const CATALOG: &str = "stillwell";
@@ -53,16 +56,18 @@ pub(super) fn state(
     runtime: Arc<RuntimeEnv>,
     catalogue: &Arc<Catalogue>,
     views: &Views,
+    machines: &Arc<Machines>,
 ) -> Result<SessionState, QueryError> {
-    let state = SessionStateBuilder::new()
+    let mut state = SessionStateBuilder::new()
         .with_default_features()
         .with_config(config())
         .with_runtime_env(runtime)
         .with_query_planner(Arc::new(CappedPlanner { time: limits.time }))
         .build();
     let database = MemoryCatalogProvider::new();
-    database.register_schema(SCHEMA, Arc::new(tables(catalogue, views)?))?;
+    database.register_schema(SCHEMA, Arc::new(tables(catalogue, views, machines)?))?;
     state.catalog_list().register_catalog(CATALOG.to_owned(), Arc::new(database));
+    lineage::register(&mut state, catalogue, views);
     Ok(state)
 }
 
@@ -84,7 +89,11 @@ fn config() -> SessionConfig {
     config
 }
 
-fn tables(catalogue: &Arc<Catalogue>, views: &Views) -> Result<MemorySchemaProvider, QueryError> {
+fn tables(
+    catalogue: &Arc<Catalogue>,
+    views: &Views,
+    machines: &Arc<Machines>,
+) -> Result<MemorySchemaProvider, QueryError> {
     let tables = MemorySchemaProvider::new();
     for kind in [FileKind::Readings, FileKind::Records] {
         let table = ArchiveTable::new(Arc::clone(catalogue), kind);
@@ -95,7 +104,20 @@ fn tables(catalogue: &Arc<Catalogue>, views: &Views) -> Result<MemorySchemaProvi
         let name = view.name.to_owned();
         tables.register_table(name, Arc::new(ViewTable::new(views.clone(), view)))?;
     }
+    for shown in Shown::ALL {
+        let table = MachineTable::new(Arc::clone(machines), shown);
+        tables.register_table(shown.name().to_owned(), Arc::new(table))?;
+    }
+    let watermarks = Watermarks::new(Arc::clone(catalogue), views.clone());
+    tables.register_table(watermarks::NAME.to_owned(), Arc::new(watermarks))?;
     Ok(tables)
+}
+
+/// Where the tables of a session are kept.
+pub(super) fn tables_of(state: &SessionState) -> Result<Arc<dyn SchemaProvider>, QueryError> {
+    let database = state.catalog_list().catalog(CATALOG);
+    let tables = database.and_then(|database| database.schema(SCHEMA));
+    tables.ok_or_else(|| QueryError::Internal(format!("the session has no schema {CATALOG}.{SCHEMA}")))
 }
 
 /// The records that did not decode; files without any are never opened.

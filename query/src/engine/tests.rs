@@ -23,12 +23,15 @@ pub(super) fn engine(folder: &std::path::Path, limits: Limits) -> Engine {
         archive_options: Default::default(),
         topics: vec!["readings".into()],
         clickhouse,
+        machines_file: None,
         hosts: Vec::new(),
         limits,
+        reconcile: Default::default(),
     };
     let store = crate::archive::open(&settings).unwrap();
     let catalogue = Arc::new(Catalogue::new(store, settings.topics.clone()));
-    Engine::new(&settings, &catalogue, &Views::new(&settings.clickhouse, &limits)).unwrap()
+    let machines = Arc::new(Machines::open(None, Arc::new(stillwell_schema::SystemClock)));
+    Engine::new(&settings, &catalogue, &Views::new(&settings.clickhouse, &limits), &machines).unwrap()
 }
 
 /// An engine over an empty archive, without ClickHouse.

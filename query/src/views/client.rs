@@ -4,8 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clickhouse::query::BytesCursor;
+use clickhouse::{RowOwned, RowRead};
 use serde::Deserialize;
 use stillwell_schema::TopicPartition;
+use stillwell_schema::machines::version::sensors_of;
+use stillwell_schema::machines::{MachineVersion, Moment};
 use thiserror::Error;
 
 use super::translate::identifier;
@@ -96,6 +99,39 @@ impl Positions {
     }
 }
 
+/// What tells whether the server's copy of the machine registry has changed, and how old it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clickhouse::Row, Deserialize)]
+pub(crate) struct MachinesMark {
+    /// The same as long as no version changes.
+    pub(crate) fingerprint: u64,
+    /// When the registry's topic was last read to its end, µs UTC; none where it never was.
+    pub(crate) read_until_us: Option<i64>,
+}
+
+/// A version of a machine as the server has it.
+#[derive(clickhouse::Row, Deserialize)]
+pub(crate) struct MachineRow {
+    machine: String,
+    site: String,
+    line: String,
+    model: String,
+    valid_from_us: i64,
+    /// JSON.
+    sensors: String,
+}
+
+impl MachineRow {
+    /// The version.
+    pub(crate) fn version(self) -> Result<MachineVersion, ViewsError> {
+        let Self { machine, site, line, model, valid_from_us, sensors } = self;
+        let wrong = |what: String| ViewsError::Answer { view: "machines_history", what: what.into() };
+        let valid_from =
+            Moment::from_us(valid_from_us).ok_or_else(|| wrong(format!("{valid_from_us} µs is no time")))?;
+        let sensors = sensors_of(&sensors).map_err(|error| wrong(error.to_string()))?;
+        Ok(MachineVersion { machine, site, line, model, valid_from, sensors })
+    }
+}
+
 /// The server of the views.
 #[derive(Clone)]
 pub struct Views {
@@ -144,6 +180,14 @@ impl Views {
         Ok(query.fetch_bytes("ArrowStream")?)
     }
 
+    /// The rows of a query of the house's own.
+    pub(crate) async fn rows<T>(&self, sql: &str) -> Result<Vec<T>, ViewsError>
+    where
+        T: RowOwned + RowRead,
+    {
+        Ok(self.client.query_raw(sql).fetch_all::<T>().await?)
+    }
+
     /// How far the views are.
     ///
     /// # Errors
@@ -154,6 +198,24 @@ impl Views {
              toUnixTimestamp64Micro(updated) AS updated_us FROM {} ORDER BY topic, partition",
             self.path("pipeline_positions")
         );
-        Ok(self.client.query_raw(&sql).fetch_all::<Positions>().await?)
+        self.rows::<Positions>(&sql).await
+    }
+
+    /// How fresh the server's copy of the machine registry is.
+    pub(crate) async fn machines_mark(&self) -> Result<MachinesMark, ViewsError> {
+        let sql = format!(
+            "SELECT fingerprint, toUnixTimestamp64Micro(read_until) AS read_until_us FROM {}",
+            self.path("machines_registry")
+        );
+        Ok(self.client.query_raw(&sql).fetch_one::<MachinesMark>().await?)
+    }
+
+    /// Every version of every machine.
+    pub(crate) async fn machines(&self) -> Result<Vec<MachineRow>, ViewsError> {
+        let sql = format!(
+            "SELECT machine, site, line, model, toUnixTimestamp64Micro(valid_from) AS valid_from_us, sensors FROM {}",
+            self.path("machines_history")
+        );
+        Ok(self.client.query_raw(&sql).fetch_all::<MachineRow>().await?)
     }
 }

@@ -23,6 +23,7 @@ pub fn all() -> Vec<View> {
     views.push(View { name: "anomalies", schema: anomalies() });
     views.push(View { name: "latest", schema: latest() });
     views.push(View { name: "machines_scored", schema: machines_scored() });
+    views.push(View { name: "machine_lateness", schema: machine_lateness() });
     views.push(View { name: "pipeline_positions", schema: pipeline_positions() });
     views
 }
@@ -77,6 +78,14 @@ fn machines_scored() -> SchemaRef {
     ]))
 }
 
+fn machine_lateness() -> SchemaRef {
+    let mut fields = vec![text("machine"), count("readings"), count("late"), number("late_share")];
+    let seconds = ["lag_p50_s", "lag_p99_s", "lag_max_s", "skew_s", "skew_min_s", "skew_p50_s"];
+    fields.extend(seconds.into_iter().map(|name| nullable(number(name))));
+    fields.extend([nullable(time("last_time")), time("updated")]);
+    Arc::new(Schema::new(fields))
+}
+
 fn pipeline_positions() -> SchemaRef {
     Arc::new(Schema::new(vec![
         text("topic"),
@@ -90,22 +99,22 @@ fn pipeline_positions() -> SchemaRef {
     ]))
 }
 
-fn text(name: &str) -> Field {
+pub(crate) fn text(name: &str) -> Field {
     Field::new(name, DataType::Utf8, false)
 }
 
-fn number(name: &str) -> Field {
+pub(crate) fn number(name: &str) -> Field {
     Field::new(name, DataType::Float64, false)
 }
 
-fn count(name: &str) -> Field {
+pub(crate) fn count(name: &str) -> Field {
     Field::new(name, DataType::Int64, false)
 }
 
-fn time(name: &str) -> Field {
+pub(crate) fn time(name: &str) -> Field {
     Field::new(name, DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())), false)
 }
 
-fn nullable(field: Field) -> Field {
+pub(crate) fn nullable(field: Field) -> Field {
     field.with_nullable(true)
 }

@@ -21,6 +21,7 @@ use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
 use stillwell_query::archive::{Catalogue, Pin};
 use stillwell_query::engine::{Engine, Request};
+use stillwell_query::machines::Machines;
 use stillwell_query::views::Views;
 use stillwell_query::{Bound, ClickHouseSettings, Limits, QueryError, QuerySettings};
 use stillwell_schema::health::Board;
@@ -250,9 +251,20 @@ pub fn settings(folder: &Path, limits: Limits) -> QuerySettings {
             password: String::new(),
             database: "stillwell".into(),
         },
+        machines_file: Some(folder.join("machines.json")),
         hosts: vec!["plant.example".into()],
         limits,
+        reconcile: Default::default(),
     }
+}
+
+/// An engine over the archive in `folder`.
+pub fn engine(folder: &Path, settings: &QuerySettings) -> Engine {
+    let store = object_store::local::LocalFileSystem::new_with_prefix(folder).unwrap();
+    let catalogue = Arc::new(Catalogue::new(Arc::new(store), settings.topics.clone()));
+    let views = Views::new(&settings.clickhouse, &settings.limits);
+    let machines = Arc::new(Machines::open(settings.machines_file.clone(), Arc::new(SystemClock)));
+    Engine::new(settings, &catalogue, &views, &machines).unwrap()
 }
 
 /// An archive, and a table in memory that holds the same.
@@ -268,11 +280,7 @@ impl Both {
 
     /// The archive is asked within these limits.
     pub fn within(limits: Limits, folder: &Path, table: &str, batches: Vec<RecordBatch>) -> Self {
-        let settings = settings(folder, limits);
-        let store = object_store::local::LocalFileSystem::new_with_prefix(folder).unwrap();
-        let catalogue = Arc::new(Catalogue::new(Arc::new(store), settings.topics.clone()));
-        let views = Views::new(&settings.clickhouse, &settings.limits);
-        let engine = Engine::new(&settings, &catalogue, &views).unwrap();
+        let engine = engine(folder, &settings(folder, limits));
         let memory = SessionContext::new();
         let rows = MemTable::try_new(batches[0].schema(), vec![batches]).unwrap();
         memory.register_table(table, Arc::new(rows)).unwrap();

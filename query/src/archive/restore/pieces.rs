@@ -7,8 +7,8 @@ use arrow::datatypes::{Int32Type, Int64Type, UInt32Type};
 use stillwell_schema::original::{RestoreError, templated};
 use stillwell_schema::{TopicPartition, paths};
 
-use super::places::{Origin, Places};
 use crate::archive::ArchiveError;
+use crate::archive::places::{Origin, Places};
 use crate::engine;
 
 /// What is rebuilt at once, bytes: with the readings that it takes, a small part of what all statements may use, as

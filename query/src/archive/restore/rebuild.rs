@@ -17,16 +17,17 @@ use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::physical_plan::SendableRecordBatchStream;
 use futures::StreamExt;
 use futures::stream::Fuse;
-use stillwell_schema::original::{RestoreError, restore};
+use stillwell_schema::columns;
+use stillwell_schema::original::{READING_COLUMNS, RestoreError, restore};
 
 use super::VALUE;
 use super::pieces::{Piece, WEIGHT_MAX, cut};
-use super::places::{Origin, Places};
-use super::readings;
 use crate::archive::ArchiveError;
+use crate::archive::by_offset;
 use crate::archive::commits::File;
 use crate::archive::files::Files;
 use crate::archive::place::is_absent;
+use crate::archive::places::{Origin, Places};
 
 /// What a stream reserves for all of its life: a group, and as much again for readings that are larger than they were
 /// thought to be.
@@ -131,7 +132,9 @@ impl Rebuild {
         let takes: usize = group.iter().map(|piece| piece.takes).sum();
         let (mut loaded, mut bytes) = (Vec::new(), 0);
         for file in files_of(origin, offsets) {
-            let mut rows = readings::of_records(&self.files, file, offsets, Arc::clone(&self.context))?;
+            let context = Arc::clone(&self.context);
+            let mut rows =
+                by_offset::rows(&self.files, file, &columns::READINGS, &READING_COLUMNS, offsets, context)?;
             while let Some(batch) = rows.next().await {
                 let batch = batch.map_err(|error| unreadable(error, offsets, &file.path))?;
                 bytes += batch.get_array_memory_size();

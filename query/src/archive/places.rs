@@ -1,11 +1,12 @@
-//! Where the readings of a record lie: in the file of its commit, or in those of its cover.
+//! Where a record and its readings lie: in the files of its commit, or in those of its cover.
 
 use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 
-use stillwell_schema::{Offset, OffsetRange, TopicPartition, paths};
+use stillwell_schema::paths::{self, FileKind};
+use stillwell_schema::{Offset, OffsetRange, TopicPartition};
 
-use crate::archive::commits::{File, LaneCommits, Snapshot};
+use super::commits::{File, LaneCommits, Snapshot};
 
 /// Commits of a lane that stand for the same entries: the readings of the records of one lie in the files of all.
 #[derive(Clone, Debug)]
@@ -29,10 +30,25 @@ impl Origin {
 
     /// The files that may hold readings of these offsets.
     pub(super) fn readings(&self, offsets: RangeInclusive<i64>) -> impl Iterator<Item = &File> {
+        self.files(FileKind::Readings, offsets).map(|(_, file)| file)
+    }
+
+    /// The files of one kind that may hold rows of these offsets, and the ranges that these lie in.
+    pub(super) fn files(
+        &self,
+        kind: FileKind,
+        offsets: RangeInclusive<i64>,
+    ) -> impl Iterator<Item = (OffsetRange, &File)> {
         let commits = self.lane.commits().get(self.commits.clone()).unwrap_or_default().iter();
         let (first, last) = offsets.into_inner();
         let meets = move |range: &OffsetRange| range.first.0 <= last && first < range.next.0;
-        commits.filter(move |commit| meets(&commit.range)).filter_map(|commit| commit.readings.as_ref())
+        let meeting = commits.filter(move |commit| meets(&commit.range));
+        meeting.filter_map(move |commit| Some((commit.range, commit.file(kind)?)))
+    }
+
+    /// The entries that it stands for.
+    pub(super) fn seqs(&self) -> Range<u64> {
+        self.lane.commits().get(self.commits.start).map_or(0..0, |commit| commit.seqs.clone())
     }
 
     /// The folder of the entries that name its files.
@@ -44,19 +60,20 @@ impl Origin {
         self.id().is_some_and(|lane| lane.partition == partition && *lane.topic == *topic)
     }
 
-    fn id(&self) -> Option<&TopicPartition> {
+    /// Its lane; none where it is empty.
+    pub(super) fn id(&self) -> Option<&TopicPartition> {
         self.lane.commits().first().map(|commit| &commit.lane)
     }
 }
 
 /// All origins of a moment, lane by lane in the order of their offsets.
 #[derive(Debug)]
-pub(in crate::archive) struct Places {
+pub(super) struct Places {
     lanes: Vec<Vec<Origin>>,
 }
 
 impl Places {
-    pub(in crate::archive) fn of(snapshot: &Snapshot) -> Self {
+    pub(super) fn of(snapshot: &Snapshot) -> Self {
         Self { lanes: snapshot.lanes.iter().map(origins).collect() }
     }
 
