@@ -146,7 +146,7 @@ impl Rebuilder {
         }
         let lanes: Vec<PlannedLane> = match order.mode {
             Mode::AsOf => extents.iter().map(as_of).collect(),
-            Mode::Swap | Mode::Diff => self.live(&extents).await?,
+            Mode::Swap | Mode::Diff => live(&self.tables, &extents).await?,
         };
         if lanes.is_empty() {
             return Err(RebuildError::NoLanes);
@@ -191,35 +191,6 @@ impl Rebuilder {
         let read = spawn_blocking(move || history.extents(as_of_us, &filter)).await;
         read.unwrap_or_else(|error| Err(Box::new(error))).map_err(RebuildError::History)
     }
-
-    /// The lanes that have windows, each up to where the archive and all tables in use have it.
-    async fn live(&self, extents: &[Extent]) -> Result<Vec<PlannedLane>, AggregateError> {
-        let targets = self.tables.store.targets().await?;
-        let mut least: Option<std::collections::BTreeMap<_, i64>> = None;
-        for table in targets.tables() {
-            let positions = self.tables.positions(table).await?;
-            least = Some(match least {
-                None => positions,
-                // A lane that one of them has nothing of begins anew by itself.
-                Some(least) => least
-                    .into_iter()
-                    .filter_map(|(lane, at)| positions.get(&lane).map(|other| (lane.clone(), at.min(*other))))
-                    .collect(),
-            });
-        }
-        let lane = |(lane, position): (stillwell_schema::TopicPartition, i64)| {
-            let range = extents.iter().find(|extent| extent.lane == lane).map(|extent| extent.range);
-            let built = range.filter(|range| range.first.0 < range.next.0.min(position));
-            PlannedLane {
-                topic: lane.topic.to_string(),
-                partition: lane.partition,
-                first: built.map_or(position, |range| range.first.0),
-                until: built.map_or(position, |range| range.next.0.min(position)),
-                is_copied: built.is_none(),
-            }
-        };
-        Ok(least.unwrap_or_default().into_iter().map(lane).collect())
-    }
 }
 
 /// The plan of a saga and how far it is; none where it is no rebuild.
@@ -252,6 +223,35 @@ fn from(order: &Order, width: usize, extents: &[Extent]) -> Result<Option<i64>, 
         Some(asked) => Ok(Some(asked)),
         None => Ok(Some(least)),
     }
+}
+
+/// The lanes that have windows, each up to where the archive and all tables in use have it.
+async fn live(tables: &Tables, extents: &[Extent]) -> Result<Vec<PlannedLane>, AggregateError> {
+    let targets = tables.store.targets().await?;
+    let mut least: Option<std::collections::BTreeMap<_, i64>> = None;
+    for table in targets.tables() {
+        let positions = tables.positions(table).await?;
+        least = Some(match least {
+            None => positions,
+            // A lane that one of them has nothing of begins anew by itself.
+            Some(least) => least
+                .into_iter()
+                .filter_map(|(lane, at)| positions.get(&lane).map(|other| (lane.clone(), at.min(*other))))
+                .collect(),
+        });
+    }
+    let lane = |(lane, position): (stillwell_schema::TopicPartition, i64)| {
+        let range = extents.iter().find(|extent| extent.lane == lane).map(|extent| extent.range);
+        let built = range.filter(|range| range.first.0 < range.next.0.min(position));
+        PlannedLane {
+            topic: lane.topic.to_string(),
+            partition: lane.partition,
+            first: built.map_or(position, |range| range.first.0),
+            until: built.map_or(position, |range| range.next.0.min(position)),
+            is_copied: built.is_none(),
+        }
+    };
+    Ok(least.unwrap_or_default().into_iter().map(lane).collect())
 }
 
 fn as_of(extent: &Extent) -> PlannedLane {

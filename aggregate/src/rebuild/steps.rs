@@ -5,13 +5,16 @@
 //! sees fewer readings than before, or one twice. The old table stays for an undo, which goes the same way back: the
 //! readings since are folded into it from the archive first, as Kafka may not have them any more.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
+use stillwell_schema::TopicPartition;
 
 use super::fold::{self, Folder, Reach};
-use super::plan::{Mode, Plan};
-use super::{Rebuild, compare};
+use super::history::{Extent, Filter};
+use super::plan::{Mode, Plan, PlannedLane};
+use super::{Rebuild, blocking, compare, live};
 use crate::saga::{Saga, StepError};
-use crate::window::TABLES;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
@@ -29,6 +32,8 @@ enum Step {
     Compare,
     /// Somebody says that it is to be swapped.
     Approve,
+    /// It is built further, up to now: it may have waited for long, and lanes go on from there.
+    Refresh,
     /// Lanes write to it.
     Move,
     /// They have reached there what readers see.
@@ -41,14 +46,14 @@ enum Step {
     Show,
 }
 
-use Step::{Approve, CatchUp, Compare, Copy, Create, Drop, Fold, Move, Scores, Show, Swap, Trim};
+use Step::{Approve, CatchUp, Compare, Copy, Create, Drop, Fold, Move, Refresh, Scores, Show, Swap, Trim};
 
-const SWAP: [Step; 10] = [Create, Fold, Trim, Copy, Scores, Compare, Approve, Move, CatchUp, Swap];
+const SWAP: [Step; 11] = [Create, Fold, Trim, Copy, Scores, Compare, Approve, Refresh, Move, CatchUp, Swap];
 const DIFF: [Step; 5] = [Create, Fold, Trim, Compare, Drop];
 const AS_OF: [Step; 4] = [Create, Fold, Trim, Show];
 
-const SWAP_NAMES: [&str; 10] =
-    ["create", "fold", "trim", "copy", "scores", "compare", "approve", "move", "catch_up", "swap"];
+const SWAP_NAMES: [&str; 11] =
+    ["create", "fold", "trim", "copy", "scores", "compare", "approve", "refresh", "move", "catch_up", "swap"];
 const DIFF_NAMES: [&str; 5] = ["create", "fold", "trim", "compare", "drop"];
 const AS_OF_NAMES: [&str; 4] = ["create", "fold", "trim", "show"];
 
@@ -90,6 +95,7 @@ impl Saga for Rebuild {
                 return Ok(detail);
             }
             Approve => (self.approve)(self.comparison().as_ref()).map_err(StepError::Paused)?,
+            Refresh => self.refresh().await?,
             Move => {
                 self.is_still(&plan.old).await?;
                 // What was scored since the scores were taken over.
@@ -118,7 +124,7 @@ impl Saga for Rebuild {
             }
             Show => tables.drop_view(&plan.as_of_view()).await?,
             // What they did is gone with the table.
-            Fold | Trim | Copy | Scores | Compare | Approve | Drop => {}
+            Fold | Trim | Copy | Scores | Compare | Approve | Refresh | Drop => {}
         }
         Ok(Value::Null)
     }
@@ -167,12 +173,12 @@ impl Rebuild {
     fn folder(&self, table: &str, is_built: bool) -> Folder {
         Folder {
             store: self.tables.store.clone(),
-            history: std::sync::Arc::clone(&self.history),
+            history: Arc::clone(&self.history),
             width: self.plan.width(),
             table: table.to_owned(),
-            filter: if is_built { self.plan.filter() } else { super::history::Filter::default() },
+            filter: if is_built { self.plan.filter() } else { Filter::default() },
             is_built,
-            watch: std::sync::Arc::clone(&self.watch),
+            watch: Arc::clone(&self.watch),
         }
     }
 
@@ -184,6 +190,16 @@ impl Rebuild {
         }
         let why = format!("{} has taken the place of {old} meanwhile; undo this one", now.table_name);
         Err(StepError::Refused(why))
+    }
+
+    /// Folds what the archive has got since, and takes over again what is outside the scope, which is further now.
+    async fn refresh(&self) -> Result<(), StepError> {
+        self.is_still(&self.plan.old).await?;
+        let lanes = live(&self.tables, &self.extents().await?).await?;
+        let plan = Plan { lanes, ..self.plan.clone() };
+        fold::lanes(self.folder(&plan.table, true), reaches(&plan)).await?;
+        self.tables.trim(&plan).await?;
+        Ok(self.tables.copy(&plan).await?)
     }
 
     /// Lanes write to the old table again, and readers see it when it is as far as the new one.
@@ -203,11 +219,8 @@ impl Rebuild {
     async fn since(&self) -> Result<Vec<Reach>, StepError> {
         let (old, new) =
             (self.tables.positions(&self.plan.old).await?, self.tables.positions(&self.plan.table).await?);
-        let history = std::sync::Arc::clone(&self.history);
-        let filter = super::history::Filter::default();
-        let extents = super::blocking(move || history.extents(None, &filter)).await?;
-        let extents = extents.map_err(StepError::Elsewhere)?;
-        let reach = |(lane, first): (&stillwell_schema::TopicPartition, &i64)| {
+        let extents = self.extents().await?;
+        let reach = |(lane, first): (&TopicPartition, &i64)| {
             let range = extents.iter().find(|extent| extent.lane == *lane)?.range;
             let until = new.get(lane)?.min(&range.next.0);
             let is_there = range.first.0 <= *first && first < until;
@@ -216,10 +229,17 @@ impl Rebuild {
         Ok(old.iter().filter_map(reach).collect())
     }
 
+    /// How far the archive is now.
+    async fn extents(&self) -> Result<Vec<Extent>, StepError> {
+        let history = Arc::clone(&self.history);
+        let read = blocking(move || history.extents(None, &Filter::default())).await?;
+        read.map_err(StepError::Elsewhere)
+    }
+
     /// A view like the one in use, over this table.
     async fn show_beside(&self) -> Result<(), StepError> {
         let (plan, tables) = (&self.plan, &self.tables);
-        let live = format!("{}_live", TABLES[plan.width()]);
+        let live = format!("{}_live", plan.base());
         let select = tables.definition(&plan.view).await?;
         let source = format!("(SELECT * FROM {} FINAL)", tables.store.named(&plan.table));
         let select = replaced(&select, &live, &source).ok_or_else(|| {
@@ -233,7 +253,7 @@ impl Rebuild {
 }
 
 fn reaches(plan: &Plan) -> Vec<Reach> {
-    let reach = |lane: &super::PlannedLane| Reach { lane: lane.id(), first: lane.first, until: lane.until };
+    let reach = |lane: &PlannedLane| Reach { lane: lane.id(), first: lane.first, until: lane.until };
     plan.built().map(reach).collect()
 }
 
