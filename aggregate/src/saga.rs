@@ -86,7 +86,7 @@ pub enum SagaError {
         /// The step.
         step: String,
         /// Why.
-        source: StepError,
+        source: Box<StepError>,
     },
     /// It waits for a decision.
     #[error("{saga}: {why}")]

@@ -249,5 +249,5 @@ fn refused(id: &str, why: &str) -> SagaError {
 }
 
 fn step_error(id: &str, step: &str, source: StepError) -> SagaError {
-    SagaError::Step { saga: id.to_owned(), step: step.to_owned(), source }
+    SagaError::Step { saga: id.to_owned(), step: step.to_owned(), source: Box::new(source) }
 }
