@@ -5,7 +5,8 @@
 //! [`scoring`] scores rows of machines; [`lateness`] says how late they come and how far their clocks are off;
 //! [`snapshot`] turns what changed into [`native`] blocks at one offset;
 //! [`flush`] writes the blocks of all lanes, and moves their positions last; [`migrate`] keeps the tables.
-//! Beside them, [`machines`] keeps a copy of the machine registry.
+//! Beside them, [`machines`] keeps a copy of the machine registry; [`rebuild`] builds a view anew from the archive, next
+//! to the one in use, as a [`saga`].
 //!
 //! **Invariant:** a row is absolute and complete up to its `version`, the next offset of its lane. Applying a
 //! reading below a row's version is a no-op, so retry, replay and restart from any earlier offset give the
@@ -22,8 +23,10 @@ pub mod lateness;
 mod machines;
 mod migrate;
 pub mod native;
+pub mod rebuild;
 pub mod reload;
 mod run;
+pub mod saga;
 pub mod scoring;
 mod settings;
 pub mod snapshot;

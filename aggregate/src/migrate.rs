@@ -26,6 +26,7 @@ const STEPS: &[(&str, &str)] = &[
     ("0004_kinds", include_str!("../sql/0004_kinds.sql")),
     ("0005_lateness", include_str!("../sql/0005_lateness.sql")),
     ("0006_machines", include_str!("../sql/0006_machines.sql")),
+    ("0007_sagas", include_str!("../sql/0007_sagas.sql")),
     ("0009_refused", include_str!("../sql/0009_refused.sql")),
 ];
 

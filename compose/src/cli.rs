@@ -25,7 +25,9 @@ use crate::load::generate::{self, GenerateArgs};
 use crate::load::replay::{self, ReplayArgs};
 use crate::machines;
 use crate::migrations::{self, MigrationsArgs};
+use crate::rebuild::{self, RebuildArgs};
 use crate::reconcile::{self, ReconcileArgs};
+use crate::saga;
 use crate::stages::{self, Running, Stages};
 use crate::telemetry;
 use crate::up::{self, UpArgs};
@@ -105,6 +107,12 @@ enum Command {
     Decode(DecodeArgs),
     #[command(flatten)]
     Life(life::Command),
+    /// Build a view anew from the archive: compare it, put it in place of the one in use, or keep it as of a moment
+    #[command(after_help = rebuild::EXAMPLES)]
+    Rebuild(Box<RebuildArgs>),
+    /// Operations of several steps: what became of them, and how to go on with them or take them back
+    #[command(subcommand, after_help = saga::EXAMPLES)]
+    Saga(saga::Command),
     /// Compare the views with the archive
     #[command(after_help = reconcile::EXAMPLES)]
     Reconcile(ReconcileArgs),
@@ -240,6 +248,8 @@ impl Cli {
             Command::Machines(command) => {
                 return interruptible(move |stop| machines::run(&command, &config, &stop));
             }
+            Command::Rebuild(args) => return answering(|stop| rebuild::run(*args, config, stop)),
+            Command::Saga(command) => return answering(|stop| saga::run(command, config, stop)),
             command => command,
         };
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -259,6 +269,16 @@ fn interruptible(
         let stop = stop_signal();
         tokio::task::spawn_blocking(move || work(stop)).await
     })?;
+    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    code
+}
+
+/// Runs what says itself how the process exits, and hands it the signal to stop.
+fn answering<F: Future<Output = anyhow::Result<u8>>>(
+    work: impl FnOnce(CancellationToken) -> F,
+) -> anyhow::Result<u8> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let code = runtime.block_on(async { work(stop_signal()).await });
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
     code
 }
@@ -298,6 +318,8 @@ async fn execute(command: Command, config: Config) -> anyhow::Result<()> {
         | Command::Evidence(_)
         | Command::Decode(_)
         | Command::Life(_)
+        | Command::Rebuild(_)
+        | Command::Saga(_)
         | Command::Dlq(_)
         | Command::Machines(_)
         | Command::Reconcile(_)

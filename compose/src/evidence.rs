@@ -230,6 +230,10 @@ impl ArchiveArgs {
         Ok(store::open(&url, &options)?)
     }
 
+    pub(crate) fn data(&self) -> &Path {
+        &self.data
+    }
+
     pub(crate) fn key_file(&self, config: &Config) -> PathBuf {
         stages::key_file(config, &self.data)
     }

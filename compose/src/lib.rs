@@ -3,9 +3,10 @@
 //! Reading order: [`cli`] is what a user types; [`config`] what is set; [`stages`] turns settings into running
 //! stages; [`engines`] are the local Kafka and ClickHouse; [`up`] is everything on one machine; [`load`] makes
 //! readings to try it with; [`ask`] is the client side of a running stack, and `lineage` what that says of a view's
-//! cell; [`evidence`] and [`life`] are the sides of an archive, [`reconcile`] that of archive and views; [`decode`] shows
-//! what a topic's decoder makes of some bytes, [`dlq`] what it could not read and sends that again, and [`machines`] fills
-//! the machine registry; `migrations` prints the statements of ClickHouse's tables.
+//! cell; [`evidence`] and [`life`] are the sides of an archive, [`reconcile`] that of archive and views, which [`rebuild`]
+//! builds anew from it; [`saga`] goes on with that or takes it back; [`decode`] shows what a topic's decoder makes of
+//! some bytes, [`dlq`] what it could not read and sends that again, and [`machines`] fills the machine registry;
+//! `migrations` prints the statements of ClickHouse's tables.
 
 pub mod ask;
 pub mod cli;
@@ -21,7 +22,9 @@ mod lineage;
 pub mod load;
 pub mod machines;
 mod migrations;
+pub mod rebuild;
 pub mod reconcile;
+pub mod saga;
 pub mod stages;
 pub mod telemetry;
 pub mod topics;

@@ -5,7 +5,8 @@
 //! [`writer`] turns a batch into two Parquet files; [`commit`] makes them part of the archive by creating one signed entry. [`manifest`]
 //! reads chains of entries, [`evidence`] keeps what holds for all lanes (keys, checkpoints), [`verify`] checks it
 //! all against the files [`proof`] shows one reading to those who hold the public key and [`export`] many, as a pack; [`life`] merges small files
-//! into large ones and erases what is no longer kept; [`gc`] collects what no reader is shown, and
+//! into large ones and erases what is no longer kept; [`history`] shows a lane's readings in the order of its log
+//! again; [`gc`] collects what no reader is shown, and
 //! [`delta`] tells other engines what our own are shown. All of it stands on a
 //! [`store`], leaves blocking and computing to [`workers`] and signs with a key from [`keys`].
 //!
@@ -21,6 +22,7 @@ pub mod error;
 pub mod evidence;
 pub mod export;
 pub mod gc;
+pub mod history;
 pub mod keys;
 mod lane;
 pub mod life;

@@ -95,7 +95,7 @@ impl LifeError {
         move |source| Self::Parquet { lane: lane.clone(), source }
     }
 
-    fn arrow(lane: &TopicPartition) -> impl Fn(ArrowError) -> Self {
+    pub(crate) fn arrow(lane: &TopicPartition) -> impl Fn(ArrowError) -> Self {
         move |source| Self::Parquet { lane: lane.clone(), source: source.into() }
     }
 }

@@ -22,12 +22,15 @@ const QUERY_BYTES_MAX: &str = "268435456";
 const ANSWER_WITHIN: Duration = Duration::from_secs(120);
 const SEND_WITHIN: Duration = Duration::from_secs(60);
 const INSERT_WITHIN: Duration = Duration::from_secs(300);
+/// For statements that move a month of windows, or rewrite a table.
+const WORK_WITHIN: Duration = Duration::from_secs(6 * 3600);
 
 /// A connection pool and the database it speaks of.
 #[derive(Clone)]
 pub(crate) struct ClickHouse {
     client: Client,
     database: String,
+    database_literal: String,
 }
 
 impl ClickHouse {
@@ -40,7 +43,8 @@ impl ClickHouse {
             .with_setting("max_query_size", QUERY_BYTES_MAX)
             // Of tables over a cluster too: what is answered is stored on its shard.
             .with_setting("distributed_foreground_insert", "1");
-        Self { client, database: identifier(&settings.database) }
+        let (database, database_literal) = (identifier(&settings.database), quote(&settings.database));
+        Self { client, database, database_literal }
     }
 
     /// Runs a statement that holds no values of users; the database's name stands for each `{database}`.
@@ -58,6 +62,33 @@ impl ClickHouse {
     {
         let sql = sql.replacen("{database}", &self.database, 1);
         let rows = timeout(ANSWER_WITHIN, self.client.query_raw(&sql).fetch_all()).await;
+        Ok(rows.unwrap_or(Err(Error::TimedOut))?)
+    }
+
+    /// A table with its database, as statements name it that are run as they stand.
+    pub(crate) fn named(&self, table: &str) -> String {
+        format!("{}.{}", self.database, identifier(table))
+    }
+
+    /// The database's name as a value, for the server's own tables.
+    pub(crate) fn database_literal(&self) -> &str {
+        &self.database_literal
+    }
+
+    /// Runs a statement as it stands, which may work for long.
+    pub(crate) async fn work(&self, sql: &str) -> Result<(), AggregateError> {
+        // What is dropped was meant to be, however large.
+        let query = self.client.query_raw(sql).with_setting("max_table_size_to_drop", "0");
+        let done = timeout(WORK_WITHIN, query.execute()).await;
+        Ok(done.unwrap_or(Err(Error::TimedOut))?)
+    }
+
+    /// The rows of a query as it stands, which may work for long.
+    pub(crate) async fn ask<T>(&self, sql: &str) -> Result<Vec<T>, AggregateError>
+    where
+        T: RowOwned + RowRead,
+    {
+        let rows = timeout(WORK_WITHIN, self.client.query_raw(sql).fetch_all()).await;
         Ok(rows.unwrap_or(Err(Error::TimedOut))?)
     }
 }

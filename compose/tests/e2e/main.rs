@@ -15,6 +15,7 @@ mod outage;
 mod panels;
 mod plant;
 mod producer;
+mod rebuild;
 mod reconcile;
 mod recordings;
 mod stack;

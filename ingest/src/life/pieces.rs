@@ -2,7 +2,7 @@
 
 use stillwell_schema::ledger::{LeavesFile, Span, Standing, View};
 use stillwell_schema::manifest::FileRef;
-use stillwell_schema::{SignedEntry, TopicPartition};
+use stillwell_schema::{Head, SignedEntry, TopicPartition};
 
 use crate::manifest::{Chain, ManifestError};
 use crate::store::ArchiveStore;
@@ -76,6 +76,12 @@ impl<'a> Pieces<'a> {
     /// From the lane's first entry on.
     pub fn new(store: &'a dyn ArchiveStore, lane: &TopicPartition, view: &'a View) -> Self {
         Self { lane: lane.clone(), view, chain: Chain::new(store, lane.clone()), store, ahead: None }
+    }
+
+    /// From the entry that follows `head`, which the caller has checked before.
+    pub fn after(store: &'a dyn ArchiveStore, lane: &TopicPartition, view: &'a View, head: Head) -> Self {
+        let chain = Chain::after(store, lane.clone(), head);
+        Self { lane: lane.clone(), view, chain, store, ahead: None }
     }
 
     /// The next piece, which stays the next.

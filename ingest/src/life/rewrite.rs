@@ -248,7 +248,7 @@ impl Rewrite<'_> {
 }
 
 /// A file's bytes, if they are those that its entry or act states.
-pub(super) fn load(store: &dyn ArchiveStore, file: &FileRef) -> Result<Bytes, LifeError> {
+pub(crate) fn load(store: &dyn ArchiveStore, file: &FileRef) -> Result<Bytes, LifeError> {
     let damaged = |reason: &str| LifeError::Damaged { path: file.path.clone(), reason: reason.to_owned() };
     let bytes = store.get(&file.path)?.ok_or_else(|| damaged("is missing"))?;
     if bytes.len() as u64 != file.bytes || hex::encode(Sha256::digest(&bytes)) != file.sha256 {
