@@ -5,9 +5,9 @@ use std::time::Duration;
 use super::{Log, SagaError};
 
 /// How often a lease is renewed.
-pub(super) const BEAT: Duration = Duration::from_secs(3);
+pub(super) const BEAT: Duration = Duration::from_secs(1);
 /// From this age on its owner counts as gone.
-const OLD_US: i64 = 15_000_000;
+const OLD_US: i64 = 6_000_000;
 
 const _: () = assert!(OLD_US >= 4 * (BEAT.as_secs() as i64) * 1_000_000, "a beat may be late three times");
 
