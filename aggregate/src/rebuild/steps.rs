@@ -25,7 +25,7 @@ enum Step {
     /// What was folded beyond the scope goes.
     Trim,
     /// What is outside the scope is taken over as it is.
-    Copy,
+    TakeOver,
     /// Scores are taken over.
     Scores,
     /// It is compared with the one in use.
@@ -41,15 +41,18 @@ enum Step {
     /// Readers see it.
     Swap,
     /// It is dropped.
-    Drop,
+    Discard,
     /// It is shown beside the one in use.
     Show,
 }
 
-use Step::{Approve, CatchUp, Compare, Copy, Create, Drop, Fold, Move, Refresh, Scores, Show, Swap, Trim};
+use Step::{
+    Approve, CatchUp, Compare, Create, Discard, Fold, Move, Refresh, Scores, Show, Swap, TakeOver, Trim,
+};
 
-const SWAP: [Step; 11] = [Create, Fold, Trim, Copy, Scores, Compare, Approve, Refresh, Move, CatchUp, Swap];
-const DIFF: [Step; 5] = [Create, Fold, Trim, Compare, Drop];
+const SWAP: [Step; 11] =
+    [Create, Fold, Trim, TakeOver, Scores, Compare, Approve, Refresh, Move, CatchUp, Swap];
+const DIFF: [Step; 5] = [Create, Fold, Trim, Compare, Discard];
 const AS_OF: [Step; 4] = [Create, Fold, Trim, Show];
 
 const SWAP_NAMES: [&str; 11] =
@@ -86,7 +89,7 @@ impl Saga for Rebuild {
             Create => tables.create(&plan.table, &plan.old).await?,
             Fold => fold::lanes(self.folder(&plan.table, true), reaches(plan)).await?,
             Trim => tables.trim(plan).await?,
-            Copy => tables.copy(plan).await?,
+            TakeOver => tables.copy(plan).await?,
             Scores => tables.score(&plan.old, &plan.table).await?,
             Compare => {
                 let comparison = compare::compare(tables, plan).await?;
@@ -104,7 +107,7 @@ impl Saga for Rebuild {
             }
             CatchUp => tables.reached(&plan.table, &plan.old, &self.watch).await?,
             Swap => tables.show(base, &plan.table).await?,
-            Drop => tables.remove(&plan.table, base).await?,
+            Discard => tables.remove(&plan.table, base).await?,
             Show => self.show_beside().await?,
         }
         Ok(Value::Null)
@@ -124,7 +127,7 @@ impl Saga for Rebuild {
             }
             Show => tables.drop_view(&plan.as_of_view()).await?,
             // What they did is gone with the table.
-            Fold | Trim | Copy | Scores | Compare | Approve | Refresh | Drop => {}
+            Fold | Trim | TakeOver | Scores | Compare | Approve | Refresh | Discard => {}
         }
         Ok(Value::Null)
     }
