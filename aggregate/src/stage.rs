@@ -133,7 +133,9 @@ impl<S: Store> Aggregate<S> {
     async fn run_lane(&self, lane: Lane) -> Result<LaneEnd, AggregateError> {
         let topic = self.topics.iter().find(|topic| *topic.name == *lane.id.topic);
         let topic = topic.ok_or_else(|| AggregateError::UnknownTopic(lane.id.topic.to_string()))?;
-        let targets = self.targets.clone();
+        // What was said before is older than what is asked now.
+        let mut targets = self.targets.clone();
+        targets.mark_unchanged();
         let start = reload::start(&self.store, &lane.id).await?;
         if start.position.is_some_and(|position| position != lane.start.0) {
             // Another owner has moved on since this lane's position was asked for.

@@ -55,9 +55,20 @@ const SWAP: [Step; 11] =
 const DIFF: [Step; 5] = [Create, Fold, Trim, Compare, Discard];
 const AS_OF: [Step; 4] = [Create, Fold, Trim, Show];
 
-const SWAP_NAMES: [&str; 11] =
-    ["create", "fold", "trim", "copy", "scores", "compare", "approve", "refresh", "move", "catch_up", "swap"];
-const DIFF_NAMES: [&str; 5] = ["create", "fold", "trim", "compare", "drop"];
+const SWAP_NAMES: [&str; 11] = [
+    "create",
+    "fold",
+    "trim",
+    "take_over",
+    "scores",
+    "compare",
+    "approve",
+    "refresh",
+    "move",
+    "catch_up",
+    "swap",
+];
+const DIFF_NAMES: [&str; 5] = ["create", "fold", "trim", "compare", "discard"];
 const AS_OF_NAMES: [&str; 4] = ["create", "fold", "trim", "show"];
 
 fn steps(mode: Mode) -> &'static [Step] {

@@ -189,7 +189,7 @@ fn one_process_drives_until_it_is_not_seen_any_more() {
     let held = Lease { owner: "alive".into(), beat: 9, at_us: 100_000_000 };
     *world.lease.lock().unwrap() = Some(held);
     let soon = wait(driver_at(&world, "other", 101_000_000).resume("s", &model)).unwrap_err();
-    assert!(matches!(soon, SagaError::Driven { age_s: 1, left_s: 15, .. }), "{soon}");
+    assert!(matches!(soon, SagaError::Driven { age_s: 1, left_s: 6, .. }), "{soon}");
     assert_eq!(wait(driver_at(&world, "other", 120_000_000).resume("s", &model)).unwrap(), Phase::Finished);
     assert_eq!(world.lease.lock().unwrap().as_ref().unwrap().owner, "", "it is given up at the end");
     let again = wait(driver_at(&world, "third", 120_000_001).plan("s", Value::Null));

@@ -12,8 +12,19 @@ use crate::producer::{Ends, Producer, reading};
 use crate::stack::{SOON, Stack, http};
 
 const VIEWS: [&str; 4] = ["readings_10s", "readings_1m", "readings_1h", "readings_1d"];
-const STEPS: [&str; 11] =
-    ["create", "fold", "trim", "copy", "scores", "compare", "approve", "refresh", "move", "catch_up", "swap"];
+const STEPS: [&str; 11] = [
+    "create",
+    "fold",
+    "trim",
+    "take_over",
+    "scores",
+    "compare",
+    "approve",
+    "refresh",
+    "move",
+    "catch_up",
+    "swap",
+];
 
 #[test]
 fn views_are_swapped_under_load_without_a_hole_or_a_double() {
