@@ -2,8 +2,6 @@
 -- offset of that partition. A newer version replaces an older one; nothing is ever added up in place.
 -- `m2` is the sum of the squared deviations from the mean. A window of bad readings without a value has count 0;
 -- its values and times then say nothing.
--- The key begins with a coarse time, so that both what one series was over many windows and what all were in the last
--- few lie together.
 
 CREATE TABLE IF NOT EXISTS {database}.windows_10s (
     topic LowCardinality(String),
@@ -33,8 +31,7 @@ CREATE TABLE IF NOT EXISTS {database}.windows_10s (
 )
 ENGINE = ReplacingMergeTree(version)
 PARTITION BY toYYYYMM(start)
-ORDER BY (toStartOfHour(start), machine, sensor, start, topic, partition)
-SETTINGS index_granularity = 2048;
+ORDER BY (machine, sensor, start, topic, partition);
 
 CREATE TABLE IF NOT EXISTS {database}.windows_1m (
     topic LowCardinality(String),
@@ -64,8 +61,7 @@ CREATE TABLE IF NOT EXISTS {database}.windows_1m (
 )
 ENGINE = ReplacingMergeTree(version)
 PARTITION BY toYYYYMM(start)
-ORDER BY (toStartOfHour(start), machine, sensor, start, topic, partition)
-SETTINGS index_granularity = 2048;
+ORDER BY (machine, sensor, start, topic, partition);
 
 CREATE TABLE IF NOT EXISTS {database}.windows_1h (
     topic LowCardinality(String),
@@ -95,8 +91,7 @@ CREATE TABLE IF NOT EXISTS {database}.windows_1h (
 )
 ENGINE = ReplacingMergeTree(version)
 PARTITION BY toYear(start)
-ORDER BY (toDate(start), machine, sensor, start, topic, partition)
-SETTINGS index_granularity = 2048;
+ORDER BY (machine, sensor, start, topic, partition);
 
 CREATE TABLE IF NOT EXISTS {database}.windows_1d (
     topic LowCardinality(String),
@@ -126,8 +121,7 @@ CREATE TABLE IF NOT EXISTS {database}.windows_1d (
 )
 ENGINE = ReplacingMergeTree(version)
 PARTITION BY toYear(start)
-ORDER BY (toStartOfMonth(start), machine, sensor, start, topic, partition)
-SETTINGS index_granularity = 2048;
+ORDER BY (machine, sensor, start, topic, partition);
 
 -- The last reading of each series, by source partition. `early_from` and `early_until` are the times of early
 -- readings (more than a day past their record's Kafka timestamp) that are past all others: the last reading is

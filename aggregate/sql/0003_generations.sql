@@ -43,8 +43,10 @@ ORDER BY (topic, partition, table_name, machine, sensor);
 INSERT INTO {database}.series_highs (topic, partition, table_name, machine, sensor, version, high)
 SELECT topic, partition, '', machine, sensor, version, time
 FROM {database}.latest_rows FINAL
-WHERE early_until IS NULL OR time < early_until;
+WHERE (early_until IS NULL OR time < early_until)
+    AND (topic, partition) NOT IN (SELECT topic, partition FROM {database}.lane_positions);
 
 INSERT INTO {database}.lane_positions (topic, partition, table_name, position, updated)
 SELECT topic, partition, arrayJoin(['windows_10s', 'windows_1m', 'windows_1h', 'windows_1d']), position, updated
-FROM {database}.positions FINAL;
+FROM {database}.positions FINAL
+WHERE (topic, partition) NOT IN (SELECT topic, partition FROM {database}.lane_positions);

@@ -84,7 +84,7 @@ FROM (
 );
 
 -- One row for each state that a series was in within a window; `held_s` are the seconds from its readings to the
--- next ones of the window.
+-- next ones of the window, 0 for a state that the window ends with.
 CREATE OR REPLACE VIEW {database}.states_{width} AS
 SELECT
     toString(machine) AS machine,
@@ -109,4 +109,4 @@ FROM (
     WHERE state_count > 0
     GROUP BY machine, sensor, start
 )
-ARRAY JOIN if(empty(spans_.1), [(last_, toInt64(0))], arrayZip(spans_.1, spans_.2)) AS held_;
+ARRAY JOIN if(has(spans_.1, last_), arrayZip(spans_.1, spans_.2), arrayPushBack(arrayZip(spans_.1, spans_.2), (last_, toInt64(0)))) AS held_;

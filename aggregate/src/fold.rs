@@ -28,7 +28,7 @@ use rustc_hash::FxBuildHasher;
 use stillwell_schema::quality;
 use stillwell_source::chunk::{RecordChunk, RecordRef};
 use stillwell_source::columns::ReadingColumns;
-use stillwell_source::series::{NameCode, SeriesTable};
+use stillwell_source::series::{NameCode, SeriesCode, SeriesTable};
 
 use crate::window::{Fold, WIDTHS_US, Window, start_of};
 
@@ -59,10 +59,10 @@ const CHANGED_BYTES: usize = 256 + 4 * size_of::<Window>();
 pub struct Missing {
     /// Index into [`WIDTHS_US`].
     pub width: usize,
-    /// Series number within the lane.
-    pub series: u32,
     /// The window's start, µs.
     pub start_us: i64,
+    /// Series number within the lane.
+    pub series: u32,
 }
 
 /// The state of a lane.
@@ -80,6 +80,8 @@ pub struct LaneFold {
     dirty: [Vec<u32>; Level::COUNT],
     /// Memory of what changed in them since they were last sent at any level.
     dirty_bytes: usize,
+    /// Memory of windows that wait for the coarser level.
+    coarse_bytes: usize,
     /// Series of the snapshot that is on its way.
     flying: Vec<u32>,
     /// Readings below this offset are in the two counts that follow.
@@ -168,6 +170,24 @@ impl LaneFold {
         self.dirty_bytes
     }
 
+    /// Memory of windows that wait for all widths to be sent.
+    #[must_use]
+    pub fn coarse_bytes(&self) -> usize {
+        self.coarse_bytes
+    }
+
+    /// Whether a series of the table was not taken in.
+    #[must_use]
+    pub fn is_refused(&self, code: SeriesCode) -> bool {
+        self.numbers.get(code as usize) == Some(&REFUSED)
+    }
+
+    /// The series of this name, where it was taken in.
+    #[must_use]
+    pub fn number_of(&self, machine: NameCode, sensor: NameCode) -> Option<u32> {
+        self.by_name.get(&(machine, sensor)).copied()
+    }
+
     /// Groups a chunk's readings by series, and says which stored windows are needed first, sorted.
     pub fn gather(&mut self, columns: &ReadingColumns, table: &SeriesTable) -> (Groups, Vec<Missing>) {
         for code in self.numbers.len()..table.len() {
@@ -218,7 +238,7 @@ impl LaneFold {
         for (number, _) in groups.iter() {
             self.mark(number);
         }
-        self.dirty_bytes += tally.bytes;
+        self.grow(tally);
         self.late += tally.late;
         self.readings += readings.counted();
     }
@@ -226,8 +246,8 @@ impl LaneFold {
     /// Folds a score into the windows of a series that hold `time_us`; `offset` is that of the record which
     /// completed the scored row.
     pub fn score(&mut self, series: u32, time_us: i64, offset: i64, score: f32) {
-        if let Some(bytes) = self.series[series as usize].score(time_us, offset, score, self.widths) {
-            self.dirty_bytes += bytes;
+        if let Some(tally) = self.series[series as usize].score(time_us, offset, score, self.widths) {
+            self.grow(tally);
             self.mark(series);
         }
     }
@@ -243,6 +263,11 @@ impl LaneFold {
     pub fn missing(&self, series: u32, time_us: i64) -> impl Iterator<Item = Missing> + use<> {
         let missing: Vec<(usize, i64)> = self.series[series as usize].missing(time_us, self.widths).collect();
         missing.into_iter().map(move |(width, start_us)| Missing { width, series, start_us })
+    }
+
+    fn grow(&mut self, tally: Tally) {
+        self.dirty_bytes += tally.bytes;
+        self.coarse_bytes += tally.coarse_bytes;
     }
 
     fn mark(&mut self, number: u32) {
@@ -262,11 +287,13 @@ impl LaneFold {
     pub fn take_dirty(&mut self, level: Level) -> Vec<u32> {
         let mut dirty = std::mem::take(&mut self.dirty[level as usize]);
         dirty.sort_unstable();
-        parallel::settle(&mut self.series, &dirty, self.widths);
+        let tally = parallel::settle(&mut self.series, &dirty, self.widths);
+        self.grow(tally);
         for &number in &dirty {
             self.series[number as usize].is_listed[level as usize] = false;
         }
         if level == Level::All {
+            self.coarse_bytes = 0;
             // What is new at all is new at the finer level, too.
             for number in std::mem::take(&mut self.dirty[Level::Fine as usize]) {
                 self.series[number as usize].is_listed[Level::Fine as usize] = false;

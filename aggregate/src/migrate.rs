@@ -28,6 +28,7 @@ const STEPS: &[(&str, &str)] = &[
     ("0006_machines", include_str!("../sql/0006_machines.sql")),
     ("0007_sagas", include_str!("../sql/0007_sagas.sql")),
     ("0009_refused", include_str!("../sql/0009_refused.sql")),
+    ("0010_keys", include_str!("../sql/0010_keys.sql")),
 ];
 
 const LEDGER: &str = "CREATE TABLE IF NOT EXISTS {database}.migrations (name String, sha256 String, applied DateTime DEFAULT now()) ENGINE = ReplacingMergeTree ORDER BY name";

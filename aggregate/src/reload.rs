@@ -118,7 +118,7 @@ pub(crate) async fn windows(
         WindowKey { machine: table.name(state.machine), sensor: table.name(state.sensor), start_us }
     };
     let keys: Vec<WindowKey<'_>> = missing.iter().map(key).collect();
-    let rows = store.windows(lane, targets.table(width), &keys).await?;
+    let rows = store.windows(lane, width, targets.table(width), &keys).await?;
     let mut found: HashMap<WindowKey<'_>, &WindowRow> = HashMap::with_capacity(rows.len());
     for row in &rows {
         let WindowRow { machine, sensor, start, .. } = row;

@@ -97,7 +97,7 @@ pub(crate) struct LaneScoring {
 
 impl LaneScoring {
     /// Stored windows that rows not yet complete belong to: a score may still go into them.
-    pub(crate) fn wanted(&self, fold: &mut LaneFold) -> Vec<Missing> {
+    pub(crate) fn wanted(&self, fold: &LaneFold) -> Vec<Missing> {
         let mut wanted: Vec<Missing> =
             self.machines.iter().flat_map(|machine| machine.wanted(fold)).collect();
         wanted.sort_unstable();
@@ -116,7 +116,7 @@ impl LaneScoring {
         if !self.settings.enabled {
             return;
         }
-        self.know(table);
+        self.know(table, fold);
         let mut row = 0;
         while row < columns.len() {
             let record = columns.record[row];
@@ -135,9 +135,14 @@ impl LaneScoring {
         counter!("stillwell_unscored_readings_total", "why" => "late").increment(too_late);
     }
 
-    /// Gives every series of the table a place.
-    fn know(&mut self, table: &SeriesTable) {
-        for series in &table.all()[self.places.len()..] {
+    /// Gives every series of the table a place; those that were not taken in have none.
+    fn know(&mut self, table: &SeriesTable, fold: &LaneFold) {
+        let known = self.places.len();
+        for (code, series) in (0..).zip(table.all()).skip(known) {
+            if fold.is_refused(code) {
+                self.places.push((u32::MAX, Place::Nowhere));
+                continue;
+            }
             let machines = &mut self.machines;
             let settings = &self.settings;
             let number = *self.by_name.entry(series.machine).or_insert_with(|| {
@@ -174,6 +179,9 @@ impl LaneScoring {
             }
             let code = columns.series[row] as usize;
             let (number, place) = &mut self.places[code];
+            if *place == Place::Nowhere {
+                continue;
+            }
             let machine = &mut self.machines[*number as usize];
             if *place == Place::Unknown {
                 *place = machine.place(table.all()[code].sensor, table);

@@ -154,7 +154,7 @@ impl<S: Store> Aggregate<S> {
         }
         let mut lateness = LaneLateness::default();
         lateness.restore(self.store.lateness(&lane.id).await?, &mut table);
-        let wanted = scoring.wanted(&mut fold);
+        let wanted = scoring.wanted(&fold);
         for some in reload::statements(&wanted) {
             reload::windows(&self.store, &lane.id, &start.targets, some, &mut fold, &table).await?;
         }
@@ -318,7 +318,8 @@ impl<S: Store> LaneTask<'_, S> {
         }
         let Some(mut work) = self.work.take() else { return Err(AggregateError::Stopped) };
         let (lane, position) = (self.lane.id.clone(), self.position);
-        let level = self.pace.level(work.fold.changed(Level::All), Instant::now());
+        let is_much = work.fold.coarse_bytes() > self.share.windows_bytes_max() / 2;
+        let level = self.pace.level(work.fold.changed(Level::All), is_much, Instant::now());
         let since = self.lane.start.0;
         let (work, parts, alerts) = compute(move || {
             let Work { fold, table, scoring, lateness, targets, .. } = &mut *work;

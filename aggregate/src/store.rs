@@ -164,10 +164,11 @@ pub(crate) trait Store: Clone + Send + Sync + 'static {
     /// The largest times of a lane's series: those of a table that was built, or without a name the lane's own.
     fn highs(&self, lane: &TopicPartition, table: &str) -> impl Answer<Vec<HighRow>>;
 
-    /// These windows of a lane, as far as they are there.
+    /// These windows of a lane, of one width, as far as they are there.
     fn windows(
         &self,
         lane: &TopicPartition,
+        width: usize,
         table: &str,
         keys: &[WindowKey<'_>],
     ) -> impl Answer<Vec<WindowRow>>;

@@ -12,15 +12,21 @@ const SERIES_PER_TASK_MIN: usize = 256;
 pub(super) struct Tally {
     /// Late readings.
     pub(super) late: u64,
-    /// Memory by which what is to be written has grown.
+    /// Memory by which what is to be written has grown,
     pub(super) bytes: usize,
+    /// and of that what is written at the coarser level alone.
+    pub(super) coarse_bytes: usize,
 }
 
 impl Add for Tally {
     type Output = Self;
 
     fn add(self, other: Self) -> Self {
-        Self { late: self.late + other.late, bytes: self.bytes + other.bytes }
+        Self {
+            late: self.late + other.late,
+            bytes: self.bytes + other.bytes,
+            coarse_bytes: self.coarse_bytes + other.coarse_bytes,
+        }
     }
 }
 
@@ -31,9 +37,9 @@ pub(super) fn apply(series: &mut [SeriesState], groups: &Groups, readings: &Read
 }
 
 /// Puts what these series hold into their windows; they are sorted.
-pub(super) fn settle(series: &mut [SeriesState], numbers: &[u32], widths: Widths) {
+pub(super) fn settle(series: &mut [SeriesState], numbers: &[u32], widths: Widths) -> Tally {
     let number = |at: usize| numbers[at] as usize;
-    halve(series, 0, &number, 0..numbers.len(), &|state, _| Tally { late: 0, bytes: state.settle(widths) });
+    halve(series, 0, &number, 0..numbers.len(), &|state, _| state.settle(widths))
 }
 
 /// Does `work` on the series that `number` gives for each of `range`, in ascending order, halving it over the

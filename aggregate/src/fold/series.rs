@@ -1,5 +1,7 @@
 //! One series of a lane: its windows and its last reading.
 
+use std::ops::Add;
+
 use stillwell_source::series::NameCode;
 
 use super::open::Open;
@@ -233,7 +235,7 @@ impl SeriesState {
         if !is_current || self.version(starts, readings.widths) > offset {
             return false;
         }
-        tally.bytes += self.settle(readings.widths);
+        *tally = *tally + self.settle(readings.widths);
         self.open.begin(starts[0]);
         true
     }
@@ -266,7 +268,8 @@ impl SeriesState {
         let is_late = |width: usize, high_us: i64| starts[width] + WIDTHS_US[width] <= high_us;
         let high_us = self.high_us;
         let is_counted = offset >= readings.counted_from && is_late(0, high_us);
-        let mut tally = Tally { late: u64::from(is_counted), bytes: self.settle(readings.widths) };
+        let mut tally =
+            Tally { late: u64::from(is_counted), ..Tally::default() } + self.settle(readings.widths);
         // It may be newer: what comes for these 10 s from now on may be late.
         self.open.close();
         if !readings.counts(row) {
@@ -274,37 +277,39 @@ impl SeriesState {
         }
         for width in readings.widths.iter() {
             if offset >= self.version_of(width, starts[width]) {
-                tally.bytes += self.change(width, starts[width], |fold| {
-                    readings.fold(row, fold);
-                    fold.late += u32::from(is_late(width, high_us));
-                });
+                tally = tally
+                    + self.change(width, starts[width], |fold| {
+                        readings.fold(row, fold);
+                        fold.late += u32::from(is_late(width, high_us));
+                    });
             }
         }
         tally
     }
 
     /// Puts what its windows do not hold yet into them; gives the memory by which what is to be written has grown.
-    pub(super) fn settle(&mut self, widths: Widths) -> usize {
+    pub(super) fn settle(&mut self, widths: Widths) -> Tally {
         if self.open.is_empty() {
-            return 0;
+            return Tally::default();
         }
         let mut open = std::mem::take(&mut self.open);
         let starts = starts(open.start_us());
         let delta = open.settled();
-        let grown =
-            widths.iter().map(|width| self.change(width, starts[width], |fold| fold.merge(delta))).sum();
+        let grown = widths.iter().map(|width| self.change(width, starts[width], |fold| fold.merge(delta)));
+        let grown = grown.fold(Tally::default(), Tally::add);
         open.clear();
         self.open = open;
         grown
     }
 
     /// Changes a window; gives the memory by which what is to be written has grown.
-    fn change(&mut self, width: usize, start_us: i64, change: impl FnOnce(&mut Fold)) -> usize {
+    fn change(&mut self, width: usize, start_us: i64, change: impl FnOnce(&mut Fold)) -> Tally {
         let window = self.window(width, start_us);
         let before = if window.dirty { window.memory_bytes() } else { 0 };
         change(&mut window.fold);
         window.dirty = true;
-        window.memory_bytes().saturating_sub(before)
+        let bytes = window.memory_bytes().saturating_sub(before);
+        Tally { late: 0, bytes, coarse_bytes: if width < Level::Fine.widths() { 0 } else { bytes } }
     }
 
     /// Takes note of a reading's time; whether it is the last one, of equal times the one that came last.
@@ -340,18 +345,18 @@ impl SeriesState {
     }
 
     /// Folds a score in; where that changed anything, the memory by which what is to be written has grown.
-    pub(super) fn score(&mut self, time_us: i64, offset: i64, score: f32, widths: Widths) -> Option<usize> {
+    pub(super) fn score(&mut self, time_us: i64, offset: i64, score: f32, widths: Widths) -> Option<Tally> {
         let starts = starts(time_us);
         if self.open.holds(time_us) && !self.open.is_empty() && offset >= self.version(starts, widths) {
-            return self.open.score(score).then_some(0);
+            return self.open.score(score).then_some(Tally::default());
         }
-        let mut grown = None;
+        let mut grown: Option<Tally> = None;
         for width in widths.iter() {
             let Ok(at) = self.find(width, starts[width]) else { continue };
             let window = &self.windows[width][at];
             if offset >= window.version && score > window.fold.score {
-                let bytes = self.change(width, starts[width], |fold| fold.score = score);
-                grown = Some(grown.unwrap_or(0) + bytes);
+                let more = self.change(width, starts[width], |fold| fold.score = score);
+                grown = Some(grown.unwrap_or_default() + more);
             }
         }
         grown

@@ -163,6 +163,7 @@ impl Store for Model {
     async fn windows(
         &self,
         lane: &TopicPartition,
+        _width: usize,
         table: &str,
         keys: &[WindowKey<'_>],
     ) -> Result<Vec<WindowRow>, AggregateError> {

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -93,12 +92,6 @@ impl Counts {
     }
 }
 
-#[derive(Default)]
-struct Trace {
-    hash: DefaultHasher,
-    lines: Vec<String>,
-}
-
 pub(super) struct World {
     dice: Mutex<SmallRng>,
     pub(super) habits: Habits,
@@ -111,7 +104,7 @@ pub(super) struct World {
     pub(super) is_late_unknown: AtomicBool,
     pub(super) counts: Arc<Counts>,
     began: Instant,
-    trace: Mutex<Trace>,
+    trace: Mutex<Vec<String>>,
     failures: Mutex<Vec<String>>,
 }
 
@@ -178,12 +171,10 @@ impl World {
         Duration::from_millis(self.below(self.habits.slow_ms + 1))
     }
 
-    /// Writes a line of the history's account; two runs of one seed write the same lines.
+    /// Writes a line of the history's account.
     pub(super) fn note(&self, line: fmt::Arguments<'_>) {
         let line = format!("{:>9} {line}", self.began.elapsed().as_millis());
-        let mut trace = self.trace.lock().unwrap();
-        line.hash(&mut trace.hash);
-        trace.lines.push(line);
+        self.trace.lock().unwrap().push(line);
     }
 
     /// Something happened that must never happen.
@@ -196,10 +187,9 @@ impl World {
         self.failures.lock().unwrap().clone()
     }
 
-    /// The hash of the account, and the account.
-    pub(super) fn account(&self) -> (u64, Vec<String>) {
-        let mut trace = self.trace.lock().unwrap();
-        (trace.hash.finish(), std::mem::take(&mut trace.lines))
+    /// The account.
+    pub(super) fn account(&self) -> Vec<String> {
+        std::mem::take(&mut *self.trace.lock().unwrap())
     }
 }
 

@@ -81,6 +81,10 @@ impl Layout {
                 let tables = [name.to_owned(), local(name)];
                 tables.map(|table| format!("DROP TABLE IF EXISTS {{database}}.{table}{on}")).into()
             }
+            Statement::Exchange { one, other } => {
+                let (one, other) = (local(one), local(other));
+                vec![format!("EXCHANGE TABLES {{database}}.{one} AND {{database}}.{other}{on}")]
+            }
             Statement::Insert => vec![sql.to_owned()],
         })
     }

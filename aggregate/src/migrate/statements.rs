@@ -42,6 +42,8 @@ pub(super) enum Statement<'a> {
     Alter { name: &'a str, change: &'a str },
     /// `DROP TABLE IF EXISTS name`.
     Drop { name: &'a str },
+    /// `EXCHANGE TABLES one AND other`.
+    Exchange { one: &'a str, other: &'a str },
     /// `INSERT INTO …`.
     Insert,
 }
@@ -86,6 +88,11 @@ impl<'a> Statement<'a> {
         }
         if let Some((name, "")) = named(sql, "DROP TABLE IF EXISTS ") {
             return Some(Self::Drop { name });
+        }
+        if let Some((one, rest)) = named(sql, "EXCHANGE TABLES ")
+            && let Some((other, "")) = named(rest, "AND ")
+        {
+            return Some(Self::Exchange { one, other });
         }
         sql.starts_with("INSERT INTO {database}.").then_some(Self::Insert)
     }

@@ -302,7 +302,8 @@ impl Machine {
         }
         let scores = scoring.model.score(&mut scoring.state, &self.assembly.cells);
         if scoring.series.len() != self.sensors.len() {
-            scoring.series = self.sensors.iter().map(|&sensor| fold.series_of(self.name, sensor)).collect();
+            scoring.series =
+                self.sensors.iter().filter_map(|&sensor| fold.number_of(self.name, sensor)).collect();
         }
         let rows = &self.assembly.rows;
         scoring.fold_in(rows, &scores, fold);
@@ -317,11 +318,12 @@ impl Machine {
     }
 
     /// Stored windows that the row under way belongs to.
-    pub(super) fn wanted(&self, fold: &mut LaneFold) -> Vec<Missing> {
+    pub(super) fn wanted(&self, fold: &LaneFold) -> Vec<Missing> {
         if self.assembly.open.values.is_empty() || !matches!(self.phase, Phase::Scoring(_)) {
             return Vec::new();
         }
-        let series: Vec<u32> = self.sensors.iter().map(|&sensor| fold.series_of(self.name, sensor)).collect();
+        let series: Vec<u32> =
+            self.sensors.iter().filter_map(|&sensor| fold.number_of(self.name, sensor)).collect();
         series.into_iter().flat_map(|series| fold.missing(series, self.assembly.open.time_us)).collect()
     }
 }

@@ -76,10 +76,11 @@ impl Pace {
         fine.into_iter().chain(coarse).min()
     }
 
-    /// What is written now, where windows of so many series changed since all widths were written.
-    pub(super) fn level(&self, series: usize, now: Instant) -> Level {
+    /// What is written now, where windows of so many series changed since all widths were written; `is_much` where
+    /// they may wait no longer.
+    pub(super) fn level(&self, series: usize, is_much: bool, now: Instant) -> Level {
         let is_cheap = series <= self.intervals.few_series || series * READINGS_PER_SERIES <= self.readings;
-        if now >= self.coarse_at || is_cheap { Level::All } else { Level::Fine }
+        if now >= self.coarse_at || is_cheap || is_much { Level::All } else { Level::Fine }
     }
 
     /// A snapshot is on its way; the log ends at `end`.
@@ -123,13 +124,13 @@ mod tests {
         assert_eq!(pace.due(), None);
         pace.changed(1000, false, start);
         assert_eq!(pace.due(), Some(start + INTERVALS.fine));
-        assert_eq!(pace.level(FEW_SERIES, start), Level::All);
-        assert_eq!(pace.level(1000, start), Level::Fine);
-        assert_eq!(pace.level(1000, start + INTERVALS.coarse), Level::All);
+        assert_eq!(pace.level(FEW_SERIES, false, start), Level::All);
+        assert_eq!(pace.level(1000, false, start), Level::Fine);
+        assert_eq!(pace.level(1000, false, start + INTERVALS.coarse), Level::All);
         pace.sent(Level::Fine, 10, 10, start);
         assert_eq!(pace.due(), Some(start + INTERVALS.coarse), "the long ones are not forgotten");
         pace.changed(64_000, false, start);
-        assert_eq!(pace.level(1000, start), Level::All, "it is little beside the readings");
+        assert_eq!(pace.level(1000, false, start), Level::All, "it is little beside the readings");
         pace.sent(Level::All, 20, 20, start);
         assert_eq!(pace.due(), None);
     }

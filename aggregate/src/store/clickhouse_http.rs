@@ -2,6 +2,7 @@
 //!
 //! In every statement the placeholder of the database comes before the first value ([`ClickHouse::rows`]).
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -132,10 +133,11 @@ impl Store for ClickHouse {
     async fn windows(
         &self,
         lane: &TopicPartition,
+        width: usize,
         table: &str,
         keys: &[WindowKey<'_>],
     ) -> Result<Vec<WindowRow>, AggregateError> {
-        self.rows(&select(lane, table, keys)).await
+        self.rows(&select(lane, width, table, keys)).await
     }
 
     async fn machines(&self, lane: &TopicPartition) -> Result<MachineRows, AggregateError> {
@@ -165,17 +167,32 @@ impl Store for ClickHouse {
     }
 }
 
-/// These windows. Each is named by its whole key, so that no others are read; the bounds of time leave the other
-/// months' parts alone. The keys are literals, which the parser takes as one.
-fn select(lane: &TopicPartition, table: &str, keys: &[WindowKey<'_>]) -> String {
+/// The coarse time that the key of a width's table begins with, and a span, µs, within which it is the same.
+const COARSE: [(&str, i64); 4] = [
+    ("toStartOfHour", 3_600_000_000),
+    ("toStartOfHour", 3_600_000_000),
+    ("toDate", 86_400_000_000),
+    ("toStartOfMonth", 86_400_000_000),
+];
+
+/// These windows. Each is named by its whole key and by the coarse time before it, so that no others are read; the
+/// bounds of time leave the other months' parts alone. The keys are literals, which the parser takes as one.
+fn select(lane: &TopicPartition, width: usize, table: &str, keys: &[WindowKey<'_>]) -> String {
+    let (coarse, span_us) = COARSE[width];
+    let spans: BTreeSet<i64> = keys.iter().map(|key| key.start_us.div_euclid(span_us) * span_us).collect();
+    let spans: Vec<String> = spans
+        .iter()
+        .map(|start_us| format!("{coarse}(fromUnixTimestamp64Micro({start_us}, 'UTC'))"))
+        .collect();
     let starts = || keys.iter().map(|key| key.start_us);
     let (from, until) = (starts().min().unwrap_or_default(), starts().max().unwrap_or_default());
     let literal =
         |key: &WindowKey<'_>| format!("({}, {}, {})", quote(key.machine), quote(key.sensor), key.start_us);
     format!(
-        "SELECT machine, sensor, start, version, count, sum, m2, min, max, first, first_time, last, last_time, area_last, area_linear, increase, resets, disordered, bad, late, score, histogram, state_count, state_first, state_first_time, state_last, state_last_time, transitions, state_disordered, held FROM {{database}}.{} FINAL WHERE {} AND start BETWEEN fromUnixTimestamp64Micro({from}, 'UTC') AND fromUnixTimestamp64Micro({until}, 'UTC') AND (machine, sensor, toUnixTimestamp64Micro(start)) IN ({})",
+        "SELECT machine, sensor, start, version, count, sum, m2, min, max, first, first_time, last, last_time, area_last, area_linear, increase, resets, disordered, bad, late, score, histogram, state_count, state_first, state_first_time, state_last, state_last_time, transitions, state_disordered, held FROM {{database}}.{} FINAL WHERE {} AND start BETWEEN fromUnixTimestamp64Micro({from}, 'UTC') AND fromUnixTimestamp64Micro({until}, 'UTC') AND {coarse}(start) IN ({}) AND (machine, sensor, toUnixTimestamp64Micro(start)) IN ({})",
         identifier(table),
         is(lane),
+        spans.join(", "),
         keys.iter().map(literal).collect::<Vec<_>>().join(", ")
     )
 }
@@ -208,7 +225,7 @@ mod tests {
     #[test]
     fn a_statement_names_whole_keys() {
         let keys = [WindowKey { machine: "o'{database}", sensor: "s", start_us: 1 }];
-        let sql = select(&TopicPartition::new("t", 3), "windows_10s", &keys);
+        let sql = select(&TopicPartition::new("t", 3), 0, "windows_10s", &keys);
         assert!(sql.ends_with(r"IN (('o\'{database}', 's', 1))"), "{sql}");
         assert!(sql.contains("FROM {database}.`windows_10s` FINAL"), "{sql}");
     }

@@ -5,6 +5,9 @@
 /// Distinct states of a window; the time in any more is kept under [`OTHER`].
 const STATES_MAX: usize = 64;
 
+/// Bytes of a state that tell it from others.
+const STATE_BYTES_MAX: usize = 256;
+
 /// The name that stands for states beyond the first 64 of a window.
 pub const OTHER: &str = "(other)";
 
@@ -54,8 +57,9 @@ impl States {
         self.last.as_deref().unwrap_or_default()
     }
 
-    /// Folds in one reading.
+    /// Folds in one reading; of a long state its first 256 bytes count.
     pub fn add(&mut self, time_us: i64, state: &str) {
+        let state = &state[..state.floor_char_boundary(STATE_BYTES_MAX)];
         if self.count == 0 {
             (self.first, self.first_time) = (Some(state.into()), time_us);
             (self.last, self.last_time) = (Some(state.into()), time_us);
