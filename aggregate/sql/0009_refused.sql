@@ -11,3 +11,7 @@ CREATE TABLE IF NOT EXISTS {database}.refused_series (
 )
 ENGINE = ReplacingMergeTree(version)
 ORDER BY (topic, partition, machine);
+
+CREATE OR REPLACE VIEW {database}.series_refused AS
+SELECT toString(topic) AS topic, partition, machine, series, readings, since, version AS until
+FROM {database}.refused_series FINAL;

@@ -102,7 +102,8 @@ mod tests {
             for statement in statements(sql) {
                 let code: Vec<&str> = statement.lines().filter(|line| !line.starts_with("--")).collect();
                 let code = code.join("\n");
-                let verbs = ["CREATE ", "ALTER ", "INSERT "].map(|verb| code.matches(verb).count());
+                let verbs = ["CREATE ", "ALTER ", "INSERT ", "EXCHANGE ", "DROP "]
+                    .map(|verb| code.matches(verb).count());
                 assert_eq!(verbs.iter().sum::<usize>(), 1, "{name}: {code}");
                 assert!(code.contains("{database}."), "{name}: {code}");
             }

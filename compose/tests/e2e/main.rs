@@ -6,6 +6,7 @@ mod bucket;
 mod cluster;
 mod crash;
 mod dlq;
+mod kinds;
 mod lifecycle;
 mod lineage;
 mod machines;

@@ -20,6 +20,9 @@ pub fn all() -> Vec<View> {
         .into_iter()
         .map(|name| View { name, schema: windows() })
         .collect();
+    let states = ["states_10s", "states_1m", "states_1h", "states_1d"];
+    views.extend(states.into_iter().map(|name| View { name, schema: held_states() }));
+    views.push(View { name: "series_refused", schema: series_refused() });
     views.push(View { name: "anomalies", schema: anomalies() });
     views.push(View { name: "latest", schema: latest() });
     views.push(View { name: "machines_scored", schema: machines_scored() });
@@ -34,7 +37,37 @@ fn windows() -> SchemaRef {
     let values = ["sum", "avg", "stddev", "min", "max", "first", "last", "p50", "p95", "p99"];
     fields.extend(values.into_iter().map(number));
     fields.extend([count("bad"), count("late"), nullable(number("score"))]);
+    fields.extend([time("first_time"), time("last_time")]);
+    let by_time = ["area_held", "area_linear", "avg_held", "avg_linear", "increase", "rate"];
+    fields.extend(by_time.into_iter().map(|name| nullable(number(name))));
+    fields.push(nullable(count("resets")));
     Arc::new(Schema::new(fields))
+}
+
+fn held_states() -> SchemaRef {
+    Arc::new(Schema::new(vec![
+        text("machine"),
+        text("sensor"),
+        time("time"),
+        text("state"),
+        nullable(number("held_s")),
+        count("readings"),
+        nullable(count("transitions")),
+        text("first"),
+        text("last"),
+    ]))
+}
+
+fn series_refused() -> SchemaRef {
+    Arc::new(Schema::new(vec![
+        text("topic"),
+        Field::new("partition", DataType::Int32, false),
+        text("machine"),
+        count("series"),
+        count("readings"),
+        count("since"),
+        count("until"),
+    ]))
 }
 
 fn anomalies() -> SchemaRef {
