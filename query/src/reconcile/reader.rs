@@ -23,9 +23,9 @@ use crate::error::QueryError;
 use crate::views::ViewsError;
 use crate::views::translate::quote;
 
-/// The view whose windows are compared, and where they are read.
+/// The view whose windows are compared. They are read from the table that it shows, asked for once: another table
+/// may be put in its place meanwhile.
 const VIEW: &str = "readings_1h";
-const WINDOWS: &str = "windows_1h_live";
 
 /// Windows that are held at once, a few hundred bytes each.
 const WINDOWS_MAX: u64 = 100_000;
@@ -88,7 +88,7 @@ impl Reconciler {
         let shown = self.shown().await?;
         let parts = match machine {
             Some(machine) => vec![Machines::One(machine.to_owned())],
-            None => parts(self.counts(hour_us).await?),
+            None => parts(self.counts(hour_us, &shown).await?),
         };
         let mut outcomes = Vec::new();
         for machines in parts {
@@ -106,7 +106,7 @@ impl Reconciler {
         pace: Pace,
     ) -> Result<Books, QueryError> {
         let positions = self.positions(shown).await?;
-        let windows = self.windows(hour_us, machines).await?;
+        let windows = self.windows(hour_us, machines, shown).await?;
         let refused = self.refused().await?;
         let pin = Arc::new(Pin::default());
         let snapshot = pin.snapshot(&self.catalogue).await?;
@@ -195,19 +195,24 @@ impl Reconciler {
     }
 
     /// How many windows each machine has in an hour, by name.
-    async fn counts(&self, hour_us: i64) -> Result<Vec<Count>, QueryError> {
+    async fn counts(&self, hour_us: i64, table: &str) -> Result<Vec<Count>, QueryError> {
         let sql = format!(
-            "SELECT machine, count() AS windows FROM {} WHERE {} GROUP BY machine ORDER BY machine",
-            self.views.path(WINDOWS),
+            "SELECT machine, count() AS windows FROM {} FINAL WHERE {} GROUP BY machine ORDER BY machine",
+            self.views.path(table),
             at(hour_us)
         );
         Ok(self.views.rows(&sql).await?)
     }
 
-    async fn windows(&self, hour_us: i64, machines: &Machines) -> Result<Vec<WindowRow>, QueryError> {
+    async fn windows(
+        &self,
+        hour_us: i64,
+        machines: &Machines,
+        table: &str,
+    ) -> Result<Vec<WindowRow>, QueryError> {
         let sql = format!(
-            "SELECT topic, partition, machine, sensor, version, count, sum, min, max FROM {} WHERE {}{}",
-            self.views.path(WINDOWS),
+            "SELECT topic, partition, machine, sensor, version, count, sum, min, max FROM {} FINAL WHERE {}{}",
+            self.views.path(table),
             at(hour_us),
             machines.sql()
         );
