@@ -5,7 +5,7 @@
 //! offset. So nothing has to stand still: where the archive has not come as far yet, the window is *pending* and no
 //! difference; where the lane's position in the table shown is past a window's version, the window must hold what
 //! lies between too; and a reading below that position whose window is missing is a difference, unless series of its
-//! machine were refused there, beyond the bounds of series.
+//! machine were refused at its offset, beyond the bounds of series.
 //!
 //! Counts and extremes must be equal. Sums may differ by rounding, n · 2⁻⁵² · Σ|x| for n values: twice the bound of
 //! recursive summation in whatever order (Higham, Accuracy and Stability of Numerical Algorithms, 2002, §4.2), as both

@@ -2,8 +2,9 @@
 //!
 //! Memory is bounded by the windows given and by the machines: readings without a window are counted, not kept.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
+use std::ops::Range;
 
 use serde::Deserialize;
 
@@ -44,8 +45,9 @@ impl Reach {
 /// Reaches by topic and partition.
 pub(super) type Lanes = BTreeMap<(String, i32), Reach>;
 
-/// Machines, by topic, partition and name, of which the views' writer has refused series beyond its bounds.
-pub(super) type Refused = BTreeSet<(String, i32, String)>;
+/// Machines, by topic, partition and name, of which the views' writer has refused series beyond its bounds, and the
+/// offsets at which it did.
+pub(super) type Refused = BTreeMap<(String, i32, String), Range<i64>>;
 
 /// A reading of the archive that has a value.
 #[derive(Clone, Copy, Debug)]
@@ -130,10 +132,9 @@ impl Series {
 enum Place {
     /// A window, by its number.
     Window(usize),
-    /// There is no window, and readings below this offset should have one.
-    Missing { below: i64 },
-    /// There is no window, and series of the machine were refused.
-    Refused,
+    /// There is no window. Readings below an offset should have one, but for those from `since` to before `until`,
+    /// where series of the machine were refused.
+    None { below: i64, since: i64, until: i64 },
 }
 
 /// The series of the last reading: the next one is mostly of the same.
@@ -206,17 +207,22 @@ impl Books {
                     series.archive.add(reading.value);
                 }
             }
-            Place::Missing { below } if reading.offset < below => {
-                if !self.missing.contains_key(reading.machine) {
-                    let first = (reading.sensor.to_owned(), Sums::default());
-                    self.missing.insert(reading.machine.to_owned(), first);
-                }
-                if let Some((_, sums)) = self.missing.get_mut(reading.machine) {
-                    sums.add(reading.value);
-                }
+            Place::None { since, until, .. } if (since..until).contains(&reading.offset) => {
+                *self.unseen.entry(reading.machine.to_owned()).or_default() += 1;
             }
-            Place::Missing { .. } => {}
-            Place::Refused => *self.unseen.entry(reading.machine.to_owned()).or_default() += 1,
+            Place::None { below, .. } if reading.offset < below => self.miss(&reading),
+            Place::None { .. } => {}
+        }
+    }
+
+    /// A reading has no window and should.
+    fn miss(&mut self, reading: &Reading<'_>) {
+        if !self.missing.contains_key(reading.machine) {
+            let first = (reading.sensor.to_owned(), Sums::default());
+            self.missing.insert(reading.machine.to_owned(), first);
+        }
+        if let Some((_, sums)) = self.missing.get_mut(reading.machine) {
+            sums.add(reading.value);
         }
     }
 
@@ -230,17 +236,24 @@ impl Books {
         }
         let place = match self.by_name.get(&name(topic, partition, machine, sensor)) {
             Some(&number) => Place::Window(number),
-            None if self.is_refused(topic, partition, machine) => Place::Refused,
-            None => Place::Missing { below: self.reach(topic, partition).shown.unwrap_or(i64::MIN) },
+            None => {
+                let below = self.reach(topic, partition).shown.unwrap_or(i64::MIN);
+                let Range { start: since, end: until } = self.refused(topic, partition, machine);
+                Place::None { below, since, until }
+            }
         };
         let (topic, machine, sensor) = (topic.to_owned(), machine.to_owned(), sensor.to_owned());
         self.run = Some(Run { topic, partition, machine, sensor, place });
         place
     }
 
-    fn is_refused(&self, topic: &str, partition: i32, machine: &str) -> bool {
-        let machine = || (topic.to_owned(), partition, machine.to_owned());
-        !self.refused.is_empty() && self.refused.contains(&machine())
+    /// The offsets at which series of a machine were refused; an empty range where none were.
+    fn refused(&self, topic: &str, partition: i32, machine: &str) -> Range<i64> {
+        if self.refused.is_empty() {
+            return 0..0;
+        }
+        let machine = (topic.to_owned(), partition, machine.to_owned());
+        self.refused.get(&machine).cloned().unwrap_or(0..0)
     }
 
     fn reach(&self, topic: &str, partition: i32) -> Reach {

@@ -58,6 +58,8 @@ struct RefusedRow {
     topic: String,
     partition: i32,
     machine: String,
+    since: i64,
+    version: i64,
 }
 
 #[derive(clickhouse::Row, Deserialize)]
@@ -186,12 +188,14 @@ impl Reconciler {
         Ok(self.views.rows(&sql).await?)
     }
 
-    /// Machines of which series were refused.
+    /// Machines of which series were refused, and at which offsets.
     async fn refused(&self) -> Result<Refused, QueryError> {
-        let sql =
-            format!("SELECT topic, partition, machine FROM {} FINAL", self.views.path("refused_series"));
+        let sql = format!(
+            "SELECT topic, partition, machine, since, version FROM {} FINAL",
+            self.views.path("refused_series")
+        );
         let rows = self.views.rows::<RefusedRow>(&sql).await?.into_iter();
-        Ok(rows.map(|row| (row.topic, row.partition, row.machine)).collect())
+        Ok(rows.map(|row| ((row.topic, row.partition, row.machine), row.since..row.version)).collect())
     }
 
     /// How many windows each machine has in an hour, by name.

@@ -112,7 +112,7 @@ fn a_missing_window_is_a_difference_once_the_lane_is_past_it() {
 
 #[test]
 fn series_that_were_refused_have_no_windows_and_are_told_apart() {
-    let refused = || Refused::from([("t".to_owned(), 0, "a".to_owned())]);
+    let refused = || Refused::from([(("t".to_owned(), 0, "a".to_owned()), 0..3)]);
     let readings = [("a", "x", 1, 1.0), ("a", "y", 2, 1.0), ("b", "y", 2, 1.0)];
     let found = close_with(refused(), vec![window("a", "x", 3, &[1.0])], reach(3, 3), &readings);
     let states: Vec<_> = found.iter().map(|one| (one.machine.as_str(), one.state)).collect();
@@ -121,6 +121,20 @@ fn series_that_were_refused_have_no_windows_and_are_told_apart() {
     // A window that is wrong is wrong.
     let found = close_with(refused(), vec![window("a", "x", 3, &[2.0])], reach(3, 3), &readings[..2]);
     assert_eq!(only(&found).0, Verdict::Differs);
+}
+
+#[test]
+fn what_was_refused_hides_no_window_that_is_missing_before_or_after() {
+    let refused = || Refused::from([(("t".to_owned(), 0, "a".to_owned()), 2..4)]);
+    let reading = |offset| ("a", "x", offset, 1.0);
+    let check = |offsets: &[i64], state, archive_count| {
+        let readings: Vec<_> = offsets.iter().map(|&offset| reading(offset)).collect();
+        let found = close_with(refused(), Vec::new(), reach(9, 9), &readings);
+        assert_eq!((only(&found).0, only(&found).1), (state, archive_count), "{offsets:?}");
+    };
+    check(&[2, 3], Verdict::Refused, 0);
+    check(&[1, 2, 3], Verdict::Differs, 1);
+    check(&[2, 3, 4], Verdict::Differs, 1);
 }
 
 #[test]
