@@ -33,6 +33,7 @@ mod notes;
 mod reader;
 pub(crate) mod results;
 pub(crate) mod rounds;
+mod sums;
 
 /// What is compared at once: a window of the views' third width.
 pub const HOUR_US: i64 = 3_600_000_000;
@@ -76,8 +77,10 @@ pub struct Outcome {
     /// Readings in the views.
     pub view_count: u64,
     /// Sum of the values in the archive.
+    #[serde(with = "sums")]
     pub archive_sum: f64,
     /// Sum of the values in the views.
+    #[serde(with = "sums")]
     pub view_sum: f64,
     /// How they compare.
     pub state: Verdict,
