@@ -7,6 +7,9 @@
 //! lies between too; and a reading below that position whose window is missing is a difference, unless series of its
 //! machine were refused at its offset, beyond the bounds of series.
 //!
+//! Retention erases from the archive, not from the views: where the archive holds fewer readings of a window, and the
+//! lane's ledger says that readings of its machine and hour have run out, they are *erased* and no difference.
+//!
 //! Counts and extremes must be equal. Sums may differ by rounding, n · 2⁻⁵² · Σ|x| for n values: twice the bound of
 //! recursive summation in whatever order (Higham, Accuracy and Stability of Numerical Algorithms, 2002, §4.2), as both
 //! sides are rounded. Where a value is not finite, its sums are not compared.
@@ -48,6 +51,9 @@ pub enum Verdict {
     Pending,
     /// All windows are right, but there are readings of series that the views' writer has refused, which have none.
     Refused,
+    /// The archive holds fewer readings than the views, and tombstones of its ledger say why: retention has erased
+    /// readings of this machine and hour.
+    Erased,
     /// Some are wrong or missing.
     Differs,
 }
@@ -60,6 +66,7 @@ impl Verdict {
             Self::Equal => "equal",
             Self::Pending => "pending",
             Self::Refused => "refused",
+            Self::Erased => "erased",
             Self::Differs => "differs",
         }
     }
@@ -84,6 +91,10 @@ pub struct Outcome {
     pub view_sum: f64,
     /// How they compare.
     pub state: Verdict,
+    /// Readings that the views hold and the archive does not, of series that differ in nothing else. Windows that are
+    /// built anew lose them.
+    #[serde(default)]
+    pub lacking: u64,
     /// What differs first, and how many series do; empty where none does.
     pub detail: String,
     /// When it was looked at, µs UTC.

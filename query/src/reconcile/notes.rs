@@ -179,11 +179,8 @@ mod tests {
         let path = folder.path().join("reconciliation.jsonl");
         let (mut notes, _) = Notes::open(&path).unwrap().unwrap();
         let sums = [(f64::INFINITY, f64::NEG_INFINITY), (f64::NAN, 0.1)];
-        let with = |(archive_sum, view_sum)| Outcome {
-            archive_sum,
-            view_sum,
-            ..outcome(7, "a", Verdict::Differs)
-        };
+        let with =
+            |(archive_sum, view_sum)| Outcome { archive_sum, view_sum, ..outcome(7, "a", Verdict::Differs) };
         notes.append(7, &sums.map(with), Known::new).unwrap();
         let back = read(&path).unwrap().known.remove(&7).unwrap();
         let back: Vec<_> =

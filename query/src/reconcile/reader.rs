@@ -16,7 +16,7 @@ use futures::StreamExt;
 use serde::Deserialize;
 use tokio::time::Instant;
 
-use super::books::{Books, Lanes, Reading, Refused, WindowRow};
+use super::books::{Books, ErasedLanes, Lanes, Reading, Refused, WindowRow};
 use super::{HOUR_US, Outcome, PASS_TIME_MAX, Pace, Reconciler, Scope, hour_of};
 use crate::archive::{Pin, Snapshot};
 use crate::error::QueryError;
@@ -112,7 +112,7 @@ impl Reconciler {
         let refused = self.refused().await?;
         let pin = Arc::new(Pin::default());
         let snapshot = pin.snapshot(&self.catalogue).await?;
-        let mut books = Books::new(windows, lanes(positions, &snapshot), refused);
+        let mut books = Books::new(windows, lanes(positions, &snapshot), refused, erased(&snapshot));
         let filter = machines.filter(within(hour_us, hour_us.saturating_add(HOUR_US)));
         let filter = filter.and(ident("value").is_not_null());
         let mut readings = self.engine.readings(&READING, filter, pin, PASS_TIME_MAX).await?;
@@ -286,6 +286,15 @@ fn lanes(positions: Vec<Position>, snapshot: &Snapshot) -> Lanes {
         lanes.entry(lane).or_default().archived = Some(head.range.next.0);
     }
     lanes
+}
+
+/// What has run out in each lane.
+fn erased(snapshot: &Snapshot) -> ErasedLanes {
+    let lanes = snapshot.lanes().filter_map(|lane| {
+        let head = lane.head()?;
+        Some(((head.lane.topic.to_string(), head.lane.partition), lane.erased().clone()))
+    });
+    lanes.collect()
 }
 
 /// Enters a batch of the columns [`READING`].

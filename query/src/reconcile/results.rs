@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `machine`, `hour` | what was compared |
 //! | `archive_count`, `view_count`, `archive_sum`, `view_sum` | readings with a value, and their sums |
-//! | `state` | `equal`, `pending` (the archive has not come as far everywhere), `refused` (right, but for series beyond the bounds) or `differs` |
+//! | `state` | `equal`, `pending` (the archive has not come as far everywhere), `refused` (right, but for series beyond the bounds), `erased` (the archive holds fewer, by retention) or `differs` |
 //! | `detail` | what differs first |
 //! | `checked_at` | when it was looked at |
 
@@ -48,7 +48,10 @@ impl Results {
         forget(&mut hours, QUIET_MAX, |outcome| outcome.state != Verdict::Differs);
         let forgotten = forget(&mut hours, DIFFERENCES_MAX, |outcome| outcome.state == Verdict::Differs);
         if forgotten > 0 {
-            tracing::warn!(forgotten, "views and archive differ in more machine-hours than are kept; the oldest are forgotten, `stillwell reconcile` finds them again");
+            tracing::warn!(
+                forgotten,
+                "views and archive differ in more machine-hours than are kept; the oldest are forgotten, `stillwell reconcile` finds them again"
+            );
         }
         hours.retain(|_, outcomes| !outcomes.is_empty());
     }
@@ -61,8 +64,7 @@ impl Results {
     /// The hours in which something differs, the newest first.
     pub(super) fn differing_hours(&self) -> Vec<i64> {
         let hours = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let differs =
-            |outcomes: &[Outcome]| outcomes.iter().any(|outcome| outcome.state == Verdict::Differs);
+        let differs = |outcomes: &[Outcome]| outcomes.iter().any(|outcome| outcome.state == Verdict::Differs);
         hours.iter().rev().filter(|(_, outcomes)| differs(outcomes)).map(|(&hour_us, _)| hour_us).collect()
     }
 
@@ -186,6 +188,7 @@ pub(super) mod tests {
             archive_sum: 0.5,
             view_sum: 0.5,
             state,
+            lacking: 0,
             detail: String::new(),
             checked_us: 9,
         }
@@ -221,8 +224,7 @@ pub(super) mod tests {
     #[test]
     fn of_too_many_differences_the_oldest_go() {
         let differ = |hour: i64, machine: &str| outcome(hour, machine, Verdict::Differs);
-        let mut hours =
-            Known::from([(1, vec![differ(1, "a"), differ(1, "b")]), (2, vec![differ(2, "a")])]);
+        let mut hours = Known::from([(1, vec![differ(1, "a"), differ(1, "b")]), (2, vec![differ(2, "a")])]);
         assert_eq!(forget(&mut hours, 2, |_| true), 1);
         assert_eq!(hours, Known::from([(1, vec![differ(1, "b")]), (2, vec![differ(2, "a")])]));
         assert_eq!(forget(&mut hours, 2, |_| true), 0);

@@ -27,8 +27,11 @@ const DIFFERING: usize = 4;
 /// What a round asks.
 pub(crate) trait Hours: Send + Sync {
     /// The hours that start within `from_us..until_us` and may hold something, the newest first.
-    fn within(&self, from_us: i64, until_us: i64)
-    -> impl Future<Output = Result<Vec<i64>, QueryError>> + Send;
+    fn within(
+        &self,
+        from_us: i64,
+        until_us: i64,
+    ) -> impl Future<Output = Result<Vec<i64>, QueryError>> + Send;
 
     /// Compares an hour.
     fn check(&self, hour_us: i64) -> impl Future<Output = Result<Vec<Outcome>, QueryError>> + Send;
@@ -60,12 +63,7 @@ pub(crate) struct Rounds<H = Reconciler> {
 }
 
 impl<H: Hours> Rounds<H> {
-    pub(crate) fn new(
-        hours: H,
-        results: Arc<Results>,
-        settings: ReconcileSettings,
-        board: Board,
-    ) -> Self {
+    pub(crate) fn new(hours: H, results: Arc<Results>, settings: ReconcileSettings, board: Board) -> Self {
         Self { hours, results, settings, board }
     }
 
@@ -168,9 +166,16 @@ impl<H: Hours> Rounds<H> {
 fn difference(differing: usize, newest: &Outcome) -> String {
     let hour = chrono::DateTime::from_timestamp_micros(newest.hour_us);
     let hour = hour.map_or_else(|| format!("{} µs", newest.hour_us), |hour| hour.to_rfc3339());
+    let remedy = match newest.lacking {
+        0 => "`stillwell rebuild readings_1h` makes the views anew from the archive",
+        _ => {
+            "here the archive lacks readings that the views have, which a rebuild would lose: has retention erased \
+             them? `stillwell verify` says whether the archive is whole"
+        }
+    };
     format!(
         "views and archive differ in {differing} machine-hours, such as {} at {hour} ({}); the table reconciliation \
-         lists them, and `stillwell rebuild readings_1h` makes the views anew from the archive",
+         lists them; {remedy}",
         newest.machine, newest.detail
     )
 }

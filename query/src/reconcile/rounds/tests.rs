@@ -83,7 +83,11 @@ async fn an_old_difference_is_compared_again_until_it_is_mended() {
     let (script, second) = rounds(folder.path());
     let (mut notes, mut turn) = (None, Turn::default());
     assert!(second.round(&mut notes, &mut turn).await.unwrap());
-    assert_eq!(script.take_asked(), hours([6, 5, 4, 3]), "the file knows what differs, and what does not any more");
+    assert_eq!(
+        script.take_asked(),
+        hours([6, 5, 4, 3]),
+        "the file knows what differs, and what does not any more"
+    );
     assert_eq!(second.results.differing().0, 0);
 }
 
@@ -123,4 +127,7 @@ fn the_board_names_what_differs_and_what_mends_it() {
     let text = difference(2, &outcome);
     assert!(text.contains("2 machine-hours") && text.contains("press-07 at 1970-01-01T00:00:00"), "{text}");
     assert!(text.contains("stillwell rebuild"), "{text}");
+    outcome.lacking = 1;
+    let text = difference(2, &outcome);
+    assert!(text.contains("stillwell verify") && !text.contains("stillwell rebuild"), "{text}");
 }
