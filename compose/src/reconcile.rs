@@ -21,8 +21,9 @@ Examples:
 
 Each window of readings_1h must hold what the archive holds of its series and hour, up to the same offset: counts, least
 and largest values to the last bit, sums but for rounding. What the archive has not come as far for is pending, not
-wrong. What retention has erased from the archive, by the tombstones of its ledger, is erased, not wrong. The query side does the same in
-the background ([reconcile] in the config): select * from reconciliation where state = 'differs'.
+wrong. What retention has erased from the archive, by the tombstones of its ledger, is erased, not wrong. The query
+side does the same in the background ([reconcile] in the config):
+select * from reconciliation where state = 'differs'.
 
 Exit code: 0 nothing differs, 1 something does, 2 it could not be compared.";
 
