@@ -73,8 +73,8 @@ impl<R: Ranges> Entries<R> {
         let of_lane = |((found, _), &(next, seq)): (&(TopicPartition, Offset), &(Offset, u64))| {
             (found == lane).then_some((next, seq))
         };
-        let before = self.known.range(..=&at).next_back().and_then(of_lane);
-        let after = self.known.range(&at..).next().and_then(of_lane);
+        let before = self.known.range(..=at.clone()).next_back().and_then(of_lane);
+        let after = self.known.range(at..).next().and_then(of_lane);
         let (mut low, mut high) = (seqs.start, seqs.end);
         match before {
             Some((next, seq)) if offset < next => return Ok(seq),
