@@ -65,7 +65,7 @@ enum Trouble {
     )]
     Another { topic: String, key: String, offset: i64, stored: i64 },
     #[error(
-        "topic {topic} begins at {low} and knows nothing of the {versions} versions that were read from it before: its records have expired; set its cleanup.policy to compact, publish the registry again by `stillwell machines import`, then restart this process"
+        "topic {topic} begins at {low} and knows nothing of the {versions} versions that were read from it before: its records have expired; set its cleanup.policy to compact, and publish the registry again by `stillwell machines import`"
     )]
     Expired { topic: String, low: i64, versions: usize },
 }
