@@ -53,7 +53,8 @@ pub struct Snapshot {
     pub position: i64,
     /// The tables of windows that are complete up to there.
     pub tables: Vec<Arc<str>>,
-    /// The next offset that was received.
+    /// The next offset that the lane has not received; what lies between it and `position` waits to be decoded or
+    /// folded.
     pub received: i64,
     /// The log's end as last seen.
     pub end: i64,

@@ -128,11 +128,9 @@ impl LaneFold {
         if is_known || self.guard.allows(machine, sensor) { self.series_of(machine, sensor) } else { REFUSED }
     }
 
-    /// What was refused by machine, where that has changed since it was last asked for.
-    pub fn take_refused(&mut self) -> Option<Vec<(NameCode, Refused)>> {
-        self.guard
-            .take_changed()
-            .map(|refused| refused.iter().map(|(&machine, &refused)| (machine, refused)).collect())
+    /// What was refused of the machines of which more was since it was last asked for.
+    pub fn take_refused(&mut self) -> Vec<(NameCode, Refused)> {
+        self.guard.take_changed()
     }
 
     /// Series that were not taken in.

@@ -14,7 +14,7 @@ use std::collections::HashMap;
 use rustc_hash::FxBuildHasher;
 use stillwell_schema::TopicPartition;
 use stillwell_source::columns::ReadingColumns;
-use stillwell_source::series::{NameCode, SeriesTable};
+use stillwell_source::series::{NameCode, SeriesCode, SeriesTable};
 
 use crate::fold::Origin;
 use crate::snapshot::Part;
@@ -23,14 +23,23 @@ mod machine;
 mod marks;
 mod stored;
 
+/// Machines of a lane, some kilobytes each once they have been late. What a sender makes up beyond them is counted, and
+/// not measured.
+const MACHINES_MAX: usize = 100_000;
+
+/// A series whose machine was not looked for yet, and one whose machine is beyond [`MACHINES_MAX`].
+const UNSEEN: u32 = u32::MAX;
+const UNMEASURED: u32 = u32::MAX - 1;
+
 use machine::Machine;
 pub(crate) use stored::{LatenessRow, TABLE, select};
 
 /// The machines of a lane.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct LaneLateness {
     machines: Vec<Machine>,
-    /// Machine number by code of the lane's series table.
+    machines_max: usize,
+    /// Machine number by code of the lane's series table, [`UNSEEN`] or [`UNMEASURED`].
     numbers: Vec<u32>,
     by_name: HashMap<NameCode, u32, FxBuildHasher>,
     /// Machines that changed since they were last sent.
@@ -39,20 +48,34 @@ pub struct LaneLateness {
     lags_us: Vec<i64>,
 }
 
+impl Default for LaneLateness {
+    fn default() -> Self {
+        Self {
+            machines: Vec::new(),
+            machines_max: MACHINES_MAX,
+            numbers: Vec::new(),
+            by_name: HashMap::default(),
+            dirty: Vec::new(),
+            lags_us: Vec::new(),
+        }
+    }
+}
+
 impl LaneLateness {
-    /// Takes over what is stored of a lane, before anything is folded.
+    /// Takes over what is stored of a lane, before anything is folded: no more machines than there is room for.
     pub(crate) fn restore(&mut self, rows: impl IntoIterator<Item = LatenessRow>, table: &mut SeriesTable) {
         for row in rows {
             let name = table.intern_name(&row.machine);
-            let number = self.machine_of(name);
-            self.machines[number as usize] = stored::machine(name, row);
+            if let Some(machine) = self.machine_of(name) {
+                self.machines[machine as usize] = stored::machine(name, row);
+            }
         }
     }
 
     /// Folds the readings of a chunk in; `origins` are of its records.
     pub fn take(&mut self, origins: &[Origin], columns: &ReadingColumns, table: &SeriesTable) {
-        self.number(table);
-        let mut at = 0;
+        self.number(&columns.series, table);
+        let (mut at, mut unmeasured) = (0, 0);
         while at < columns.len() {
             let record = columns.record[at];
             let number = self.numbers[columns.series[at] as usize];
@@ -60,9 +83,13 @@ impl LaneLateness {
             let is_same =
                 |&(of, series): &(&u32, &u32)| *of == record && self.numbers[*series as usize] == number;
             let end = at + rest.take_while(is_same).count();
-            self.fold(number, origins[record as usize], &columns.time_us[at..end]);
+            match number {
+                UNMEASURED => unmeasured += end - at,
+                number => self.fold(number, origins[record as usize], &columns.time_us[at..end]),
+            }
             at = end;
         }
+        marks::unmeasured(unmeasured);
         marks::late(&self.lags_us);
         self.lags_us.clear();
     }
@@ -102,21 +129,28 @@ impl LaneLateness {
         }
     }
 
-    fn number(&mut self, table: &SeriesTable) {
-        for code in self.numbers.len()..table.len() {
-            let number = self.machine_of(table.all()[code].machine);
-            self.numbers.push(number);
+    /// Finds the machines of these series, in the order of their readings: which of them there is room for is the
+    /// same whenever the log is folded from here.
+    fn number(&mut self, series: &[SeriesCode], table: &SeriesTable) {
+        self.numbers.resize(table.len(), UNSEEN);
+        for &code in series {
+            if self.numbers[code as usize] == UNSEEN {
+                let machine = self.machine_of(table.series(code).machine);
+                self.numbers[code as usize] = machine.unwrap_or(UNMEASURED);
+            }
         }
     }
 
-    /// The machine of this name, known or new.
-    fn machine_of(&mut self, name: NameCode) -> u32 {
-        let next = u32::try_from(self.machines.len()).unwrap_or(u32::MAX);
-        let number = *self.by_name.entry(name).or_insert(next);
-        if number == next {
-            self.machines.push(Machine::new(name));
+    /// The machine of this name, known or new; none where there is no room for it.
+    fn machine_of(&mut self, name: NameCode) -> Option<u32> {
+        if let Some(&number) = self.by_name.get(&name) {
+            return Some(number);
         }
-        number
+        let number =
+            u32::try_from(self.machines.len()).ok().filter(|_| self.machines.len() < self.machines_max)?;
+        self.by_name.insert(name, number);
+        self.machines.push(Machine::new(name));
+        Some(number)
     }
 }
 

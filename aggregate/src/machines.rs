@@ -60,6 +60,14 @@ enum Trouble {
         "topic {topic} ends at {end} and was read to {position} before: it was made anew or cut; give it another name in [machines], or empty machine_rows and machine_registry_state, then restart this process"
     )]
     MadeAnew { topic: String, end: i64, position: i64 },
+    #[error(
+        "the last record of {key} in topic {topic} is at {offset}, and was at {stored} before: the topic was made anew; give it another name in [machines], or empty machine_rows and machine_registry_state, then restart this process"
+    )]
+    Another { topic: String, key: String, offset: i64, stored: i64 },
+    #[error(
+        "topic {topic} begins at {low} and knows nothing of the {versions} versions that were read from it before: its records have expired; set its cleanup.policy to compact, and publish the registry again by `stillwell machines import`"
+    )]
+    Expired { topic: String, low: i64, versions: usize },
 }
 
 impl Trouble {
@@ -67,7 +75,9 @@ impl Trouble {
         match self {
             Self::Store(error) => error.state(),
             Self::Log(ScanError::Settings(_) | ScanError::BeyondEnd { .. } | ScanError::Damaged { .. })
-            | Self::MadeAnew { .. } => State::Failed,
+            | Self::MadeAnew { .. }
+            | Self::Another { .. }
+            | Self::Expired { .. } => State::Failed,
             Self::Log(_) => State::Waiting,
         }
     }
@@ -143,7 +153,7 @@ impl Follower {
             }
             copy.check(&marks)?;
             let stored = rows::stored(store, topic).await?;
-            copy.compare(&stored);
+            copy.compare(&stored)?;
         }
         for some in rows::blocks(topic, copy.pending(), now_us) {
             store.insert("machine_rows", vec![some]).await?;

@@ -51,7 +51,7 @@ pub fn take(
     parts
 }
 
-/// Encodes what was refused since offset `since`, where that has changed.
+/// Encodes what was refused since offset `since` of the machines of which that has changed; none where there are none.
 pub(crate) fn refused(
     lane: &TopicPartition,
     fold: &mut LaneFold,
@@ -59,7 +59,10 @@ pub(crate) fn refused(
     version: i64,
     since: i64,
 ) -> Option<Part> {
-    let rows = fold.take_refused()?;
+    let rows = fold.take_refused();
+    if rows.is_empty() {
+        return None;
+    }
     let mut block = Block::new(7, rows.len());
     block.strings("topic", rows.iter().map(|_| &*lane.topic));
     block.i32s("partition", rows.iter().map(|_| lane.partition));

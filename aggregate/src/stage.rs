@@ -332,13 +332,14 @@ impl<S: Store> LaneTask<'_, S> {
             (work, parts, alerts)
         })
         .await;
-        let end = self.lane.end.load(Ordering::Relaxed).max(position);
+        let received = self.lane.received.load(Ordering::Relaxed).max(position);
+        let end = self.lane.end.load(Ordering::Relaxed).max(received);
         let (stored, landing) = oneshot::channel();
         let snapshot = Snapshot {
             lane: self.lane.id.clone(),
             position,
             tables: work.targets.tables()[..level.widths()].to_vec(),
-            received: position,
+            received,
             end,
             readings: work.fold.readings,
             late: work.fold.late,

@@ -21,8 +21,9 @@ Examples:
 
 Each window of readings_1h must hold what the archive holds of its series and hour, up to the same offset: counts, least
 and largest values to the last bit, sums but for rounding. What the archive has not come as far for is pending, not
-wrong. What retention has erased from the archive differs from views that still show it. The query side does the same in
-the background ([reconcile] in the config): select * from reconciliation where state = 'differs'.
+wrong. What retention has erased from the archive, by the tombstones of its ledger, is erased, not wrong. The query
+side does the same in the background ([reconcile] in the config):
+select * from reconciliation where state = 'differs'.
 
 Exit code: 0 nothing differs, 1 something does, 2 it could not be compared.";
 
@@ -60,6 +61,7 @@ struct Report {
     equal: usize,
     pending: usize,
     refused: usize,
+    erased: usize,
     differing: usize,
     archive_readings: u64,
     differences: Vec<Outcome>,
@@ -110,6 +112,7 @@ impl Report {
                 Verdict::Equal => self.equal += 1,
                 Verdict::Pending => self.pending += 1,
                 Verdict::Refused => self.refused += 1,
+                Verdict::Erased => self.erased += 1,
                 Verdict::Differs => {
                     self.differing += 1;
                     self.differences.push(outcome);
@@ -145,9 +148,22 @@ fn text(report: &Report) -> String {
     }
     let _ = writeln!(
         out,
-        "{} hours, {} readings: of machines and hours {} are equal, {} pending, {} refused, {} differ",
-        report.hours, report.archive_readings, report.equal, report.pending, report.refused, report.differing
+        "{} hours, {} readings: of machines and hours {} are equal, {} pending, {} refused, {} erased, {} differ",
+        report.hours,
+        report.archive_readings,
+        report.equal,
+        report.pending,
+        report.refused,
+        report.erased,
+        report.differing
     );
+    if report.differences.iter().any(|one| one.lacking > 0) {
+        let _ = writeln!(
+            out,
+            "the archive lacks readings that the views have; a rebuild would lose them: has retention erased them? \
+             stillwell verify says whether the archive is whole"
+        );
+    }
     out
 }
 
@@ -164,6 +180,7 @@ mod tests {
             archive_sum: 1.5,
             view_sum: 2.5,
             state,
+            lacking: 0,
             detail: "oil: 4 readings, the archive holds 3".to_owned(),
             checked_us: 0,
         }
@@ -177,7 +194,7 @@ mod tests {
         let (first, last) = text.split_once('\n').unwrap();
         assert!(first.starts_with("2026-11-25T"), "{first}");
         assert!(first.contains("press-07: 3 readings in the archive, 4 in the views"), "{first}");
-        assert!(last.contains("1 are equal, 1 pending, 0 refused, 1 differ"), "{last}");
+        assert!(last.contains("1 are equal, 1 pending, 0 refused, 0 erased, 1 differ"), "{last}");
         assert!(serde_json::to_string(&report).unwrap().contains(r#""state":"differs""#));
     }
 }

@@ -312,6 +312,7 @@ pub fn query_settings(config: &Config, data: &Path, ports: (u16, u16)) -> anyhow
         archive_options: archive_options(config, &archive)?,
         archive,
         topics: config.topic.iter().map(|topic| topic.name.clone()).collect(),
+        has_machines: !config.machines.topic.is_empty(),
         machines_file: Some(data.join("machines.json")),
         hosts: config.query.hosts.clone(),
         clickhouse: stillwell_query::ClickHouseSettings {

@@ -98,6 +98,10 @@ fn describe_honesty() {
         "stillwell_late_readings_total",
         "readings more than 10 s behind the largest time of their machine"
     );
+    describe_counter!(
+        "stillwell_unmeasured_lateness_total",
+        "readings of machines beyond the 100,000 of a partition whose lateness is measured"
+    );
     describe_histogram!("stillwell_lateness_seconds", "by how much late readings are behind");
     describe_gauge!(
         "stillwell_clock_skew_seconds",

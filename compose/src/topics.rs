@@ -1,19 +1,24 @@
-//! The topics that a stack needs, made where missing.
+//! The topics that a stack needs, made where missing; one that is there and must be compacted, and is not, is refused.
 
 use std::collections::BTreeSet;
+use std::slice;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::RDKafkaErrorCode;
 use stillwell_source::settings::{KafkaSettings, is_consumers};
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::config::Config;
 
 const WITHIN: Duration = Duration::from_secs(30);
+/// What says how a topic forgets, and that it keeps the last record of each key.
+const POLICY: &str = "cleanup.policy";
+const COMPACT: &str = "compact";
 /// Dead letters, alerts and versions of machines are few.
 const SIDE_PARTITIONS: i32 = 1;
 
@@ -42,7 +47,7 @@ impl Kept {
         match self {
             Self::ByDefault => &[],
             Self::ForEver => &[("retention.ms", "-1"), ("retention.bytes", "-1")],
-            Self::Compacted => &[("cleanup.policy", "compact")],
+            Self::Compacted => &[(POLICY, COMPACT)],
         }
     }
 }
@@ -94,18 +99,27 @@ pub async fn ensure(config: &Config, kafka: &KafkaSettings) -> anyhow::Result<()
 /// Makes those of the topics that are missing.
 ///
 /// # Errors
-/// If Kafka does not answer or refuses.
-pub async fn make(kafka: &KafkaSettings, mut wanted: Vec<Wanted>) -> anyhow::Result<()> {
+/// If Kafka does not answer or refuses, or if a topic is there that must be compacted and is not.
+pub async fn make(kafka: &KafkaSettings, wanted: Vec<Wanted>) -> anyhow::Result<()> {
     let client = client_config(kafka);
-    let existing = tokio::task::spawn_blocking({
+    let mut names = tokio::task::spawn_blocking({
         let client = client.clone();
         move || existing(&client)
     })
     .await?
     .with_context(|| format!("kafka at {} does not answer", kafka.brokers))?;
-    let mut names = existing;
+    let admin: AdminClient<_> = client.create().context("kafka settings are refused")?;
+    let (there, mut wanted): (Vec<_>, Vec<_>) =
+        wanted.into_iter().partition(|topic| names.contains(&topic.name));
+    for topic in there.iter().filter(|topic| topic.kept == Kept::Compacted) {
+        check_policy(&admin, &topic.name).await?;
+    }
     // Several topics may share a dead letter topic.
     wanted.retain(|topic| names.insert(topic.name.clone()));
+    create(&admin, &wanted).await
+}
+
+async fn create(admin: &AdminClient<DefaultClientContext>, wanted: &[Wanted]) -> anyhow::Result<()> {
     let new: Vec<NewTopic<'_>> = wanted
         .iter()
         .map(|topic| {
@@ -116,9 +130,7 @@ pub async fn make(kafka: &KafkaSettings, mut wanted: Vec<Wanted>) -> anyhow::Res
     if new.is_empty() {
         return Ok(());
     }
-    let admin: AdminClient<_> = client.create().context("kafka settings are refused")?;
-    let options = AdminOptions::new().operation_timeout(Some(WITHIN)).request_timeout(Some(WITHIN));
-    for made in admin.create_topics(&new, &options).await.context("cannot create topics")? {
+    for made in admin.create_topics(&new, &options()).await.context("cannot create topics")? {
         match made {
             Ok(topic) => info!(topic, "created topic"),
             Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
@@ -128,6 +140,48 @@ pub async fn make(kafka: &KafkaSettings, mut wanted: Vec<Wanted>) -> anyhow::Res
         }
     }
     Ok(())
+}
+
+/// Refuses a topic that forgets by age what must be kept. It is not set right from here: this protocol would set all
+/// other settings of the topic back to their defaults.
+async fn check_policy(admin: &AdminClient<DefaultClientContext>, topic: &str) -> anyhow::Result<()> {
+    let asked = ResourceSpecifier::Topic(topic);
+    let answer = admin.describe_configs(slice::from_ref(&asked), &options()).await;
+    let policy = match answer.map(|mut all| all.pop()) {
+        Ok(Some(Ok(config))) => config.get(POLICY).and_then(|entry| entry.value.clone()),
+        Ok(Some(Err(error))) => {
+            warn_unknown(topic, &error);
+            None
+        }
+        Ok(None) => None,
+        Err(error) => {
+            warn_unknown(topic, &error);
+            None
+        }
+    };
+    refuse_policy(topic, policy.as_deref())
+}
+
+fn warn_unknown(topic: &str, error: &dyn std::error::Error) {
+    warn!(
+        topic,
+        error = error.to_string(),
+        "whether the topic is compacted is not known; grant the right to describe it"
+    );
+}
+
+fn refuse_policy(topic: &str, policy: Option<&str>) -> anyhow::Result<()> {
+    match policy {
+        None | Some(COMPACT) => Ok(()),
+        Some(policy) => bail!(
+            "topic {topic} has {POLICY}={policy}, and would forget what the registry says; keep the last record of each \
+             key: kafka-configs.sh --alter --entity-type topics --entity-name {topic} --add-config {POLICY}={COMPACT}"
+        ),
+    }
+}
+
+fn options() -> AdminOptions {
+    AdminOptions::new().operation_timeout(Some(WITHIN)).request_timeout(Some(WITHIN))
 }
 
 pub(crate) fn client_config(kafka: &KafkaSettings) -> ClientConfig {
@@ -143,4 +197,18 @@ fn existing(client: &ClientConfig) -> anyhow::Result<BTreeSet<String>> {
     let consumer: BaseConsumer = client.create()?;
     let metadata = consumer.fetch_metadata(None, WITHIN)?;
     Ok(metadata.topics().iter().map(|topic| topic.name().to_owned()).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_registry_that_expires_is_refused_with_the_remedy() {
+        assert!(refuse_policy("m", Some("compact")).is_ok() && refuse_policy("m", None).is_ok());
+        for policy in ["delete", "compact,delete", ""] {
+            let said = refuse_policy("m", Some(policy)).unwrap_err().to_string();
+            assert!(said.contains("--entity-name m --add-config cleanup.policy=compact"), "{said}");
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! The Parquet archive as SQL tables.
 //!
-//! [`place`] opens it; [`catalogue`] reads manifest and ledger, which alone say what exists, into [`commits`];
+//! [`place`] opens it; [`catalogue`] reads manifest and ledger, which alone say what exists, into [`commits`],
+//! and what has run out, into [`erased`];
 //! [`prune`] leaves out the files that a filter rules out; [`table`] scans the rest, by [`files`] and [`footers`];
 //! [`restore`] puts original bytes in their place, [`places`] knows where a record lies, and [`by_offset`] reads it;
 //! [`rows`] counts without any file; [`window`] says where the readings of a window come from.
@@ -8,6 +9,7 @@
 mod by_offset;
 pub mod catalogue;
 pub mod commits;
+mod erased;
 mod files;
 mod footers;
 mod place;
@@ -20,6 +22,7 @@ mod window;
 
 pub use catalogue::{ArchiveError, Catalogue};
 pub use commits::{Commit, LaneCommits, Snapshot};
+pub use erased::Erased;
 pub(crate) use place::open;
 pub(crate) use table::seen;
 pub use table::{ArchiveTable, Pin};

@@ -16,7 +16,7 @@
 //! | key | from | meaning |
 //! |---|---|---|
 //! | `topic`, `partition` | | which it is |
-//! | `end`, `received`, `visible` | views | next offsets: of the partition, received, seen in the views |
+//! | `end`, `received`, `visible` | views | next offsets: of the partition, received and seen in the views, as of the last flush |
 //! | `visible_updated_us`, `readings` | views | when `visible` last moved, µs UTC; readings in the views |
 //! | `durable`, `durable_updated_us` | archive | next offset not archived yet; when the newest commit was written |
 //! | `archived_readings`, `archived_records` | archive | rows in this partition's files |

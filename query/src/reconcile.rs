@@ -5,7 +5,10 @@
 //! offset. So nothing has to stand still: where the archive has not come as far yet, the window is *pending* and no
 //! difference; where the lane's position in the table shown is past a window's version, the window must hold what
 //! lies between too; and a reading below that position whose window is missing is a difference, unless series of its
-//! machine were refused there, beyond the bounds of series.
+//! machine were refused at its offset, beyond the bounds of series.
+//!
+//! Retention erases from the archive, not from the views: where the archive holds fewer readings of a window, and the
+//! lane's ledger says that readings of its machine and hour have run out, they are *erased* and no difference.
 //!
 //! Counts and extremes must be equal. Sums may differ by rounding, n · 2⁻⁵² · Σ|x| for n values: twice the bound of
 //! recursive summation in whatever order (Higham, Accuracy and Stability of Numerical Algorithms, 2002, §4.2), as both
@@ -33,6 +36,7 @@ mod notes;
 mod reader;
 pub(crate) mod results;
 pub(crate) mod rounds;
+mod sums;
 
 /// What is compared at once: a window of the views' third width.
 pub const HOUR_US: i64 = 3_600_000_000;
@@ -47,6 +51,9 @@ pub enum Verdict {
     Pending,
     /// All windows are right, but there are readings of series that the views' writer has refused, which have none.
     Refused,
+    /// The archive holds fewer readings than the views, and tombstones of its ledger say why: retention has erased
+    /// readings of this machine and hour.
+    Erased,
     /// Some are wrong or missing.
     Differs,
 }
@@ -59,6 +66,7 @@ impl Verdict {
             Self::Equal => "equal",
             Self::Pending => "pending",
             Self::Refused => "refused",
+            Self::Erased => "erased",
             Self::Differs => "differs",
         }
     }
@@ -76,11 +84,17 @@ pub struct Outcome {
     /// Readings in the views.
     pub view_count: u64,
     /// Sum of the values in the archive.
+    #[serde(with = "sums")]
     pub archive_sum: f64,
     /// Sum of the values in the views.
+    #[serde(with = "sums")]
     pub view_sum: f64,
     /// How they compare.
     pub state: Verdict,
+    /// Readings that the views hold and the archive does not, of series that differ in nothing else. Windows that are
+    /// built anew lose them.
+    #[serde(default)]
+    pub lacking: u64,
     /// What differs first, and how many series do; empty where none does.
     pub detail: String,
     /// When it was looked at, µs UTC.

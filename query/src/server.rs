@@ -39,7 +39,8 @@ pub struct Server {
     pg: TcpListener,
     bound: Bound,
     gateway: Arc<Gateway>,
-    machines: Arc<Machines>,
+    /// None where there is no registry.
+    machines: Option<Arc<Machines>>,
     views: Views,
     rounds: Rounds,
 }
@@ -60,7 +61,8 @@ pub async fn bind(
     let store = crate::archive::open(&settings)?;
     let catalogue = Arc::new(Catalogue::new(store, settings.topics.clone()));
     let views = Views::new(&settings.clickhouse, &settings.limits);
-    let (file, time) = (settings.machines_file.clone(), Arc::clone(&clock));
+    let file = settings.machines_file.clone().filter(|_| settings.has_machines);
+    let time = Arc::clone(&clock);
     let machines = tokio::task::spawn_blocking(move || Machines::open(file, time));
     let machines = Arc::new(machines.await.map_err(|error| QueryError::Internal(error.to_string()))?);
     let engine = Arc::new(Engine::new(&settings, &catalogue, &views, &machines)?);
@@ -71,7 +73,7 @@ pub async fn bind(
         Reconciler::over(Arc::clone(&engine), Arc::clone(&catalogue), views.clone(), Arc::clone(&clock));
     let rounds = Rounds::new(reconciler, found, settings.reconcile.clone(), board.clone());
     let pipeline = Pipeline::new(catalogue, views.clone(), board.clone());
-    let hosts = settings.hosts;
+    let (hosts, machines) = (settings.hosts, settings.has_machines.then_some(machines));
     let gateway = Arc::new(Gateway { engine, pipeline, board, metrics, clock, hosts });
     Ok(Server { http, pg, bound: Bound { http: http_at, pg: pg_at }, gateway, machines, views, rounds })
 }
@@ -123,8 +125,10 @@ impl Server {
         let engine = Arc::clone(&self.gateway.engine);
         let router = http::router(Arc::clone(&self.gateway));
         let (machines, views) = (self.machines, self.views);
-        let (board, stopping) = (self.gateway.board.clone(), stop.clone());
-        tokio::spawn(async move { machines.keep_fresh(&views, &board, &stopping).await });
+        if let Some(machines) = machines {
+            let (board, stopping) = (self.gateway.board.clone(), stop.clone());
+            tokio::spawn(async move { machines.keep_fresh(&views, &board, &stopping).await });
+        }
         self.gateway.board.set("query", State::Ok, "");
         tracing::info!(http = %self.bound.http, pg = %self.bound.pg, "query answers");
         let http = axum::serve(http, router).with_graceful_shutdown(stop.clone().cancelled_owned());

@@ -21,6 +21,8 @@ pub struct QuerySettings {
     pub topics: Vec<String>,
     /// The server of the views.
     pub clickhouse: ClickHouseSettings,
+    /// Whether there is a machine registry; where there is none, its tables are empty and nobody is asked for it.
+    pub has_machines: bool,
     /// Where the copy of the machine registry is kept over a restart; in memory alone where none.
     pub machines_file: Option<PathBuf>,
     /// Names under which HTTP clients may reach this server, beside IP addresses and `localhost`.

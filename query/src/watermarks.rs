@@ -10,6 +10,9 @@
 //! | `end_offset` | views | end of the partition as last seen |
 //! | `updated` | either | when `visible` last moved |
 //!
+//! `received` and `end_offset` are told with each flush: while the views' server is away they stand still here, as it
+//! cannot be told, and the writer's metric `stillwell_watermark_offset` goes on.
+//!
 //! What one side alone knows is null while it does not answer: the table itself answers always.
 
 use std::collections::BTreeMap;

@@ -3,10 +3,13 @@
 mod common;
 
 use std::path::Path;
+use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use arrow::util::pretty::pretty_format_batches;
 use common::{Both, Lane, Row};
+use stillwell_query::{Limits, QuerySettings};
+use stillwell_schema::health::{Board, State};
 
 const COPY: &str = r#"{"format":1,"read_until_us":30000000,"copied_us":31000000,"versions":[
 {"machine":"press","site":"Linz","line":"L1","model":"HP","valid_from":"1970-01-01T00:00:10Z",
@@ -76,4 +79,27 @@ async fn machines_are_shown_as_known_now_with_their_sensors_and_their_age() {
     )
     .await;
     check("SELECT min(line) FROM machines m JOIN readings r ON r.machine = m.machine", &["L2"]).await;
+}
+
+#[tokio::test]
+async fn without_a_registry_nobody_is_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("machines.json"), COPY).unwrap();
+    for has_machines in [true, false] {
+        let settings = QuerySettings { has_machines, ..common::settings(folder.path(), Limits::default()) };
+        let board = Board::default();
+        let _server = common::server_of(settings, board.clone()).await;
+        let says = async |name: &str, state: State| {
+            while board.read().get(name).is_none_or(|status| status.state != state) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        says("query", State::Ok).await;
+        if has_machines {
+            // The views' server is away, which keeps the copy from being fresh.
+            says("query/machines", State::Waiting).await;
+        } else {
+            assert!(!board.read().contains_key("query/machines"));
+        }
+    }
 }

@@ -8,6 +8,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use rustc_hash::{FxBuildHasher, FxHashSet};
 use stillwell_source::series::NameCode;
 
+/// Names of refused series that are remembered, so that each is counted once. Beyond them `series` says at least.
+const NAMES_MAX: usize = 1_000_000;
+
 /// Bounds of series.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SeriesLimits {
@@ -25,7 +28,7 @@ impl SeriesLimits {
 /// What was refused of a machine.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Refused {
-    /// Its series that were not taken in.
+    /// Its series that were not taken in; at least so many, where a lane refuses more than a million.
     pub series: u64,
     /// Their readings so far.
     pub readings: u64,
@@ -41,7 +44,8 @@ pub(super) struct Guard {
     taken: usize,
     names: FxHashSet<(NameCode, NameCode)>,
     refused: HashMap<NameCode, Refused, FxBuildHasher>,
-    is_changed: bool,
+    /// Machines of which more was refused since that was last asked for.
+    changed: FxHashSet<NameCode>,
 }
 
 impl Default for Guard {
@@ -59,7 +63,7 @@ impl Guard {
             taken: 0,
             names: FxHashSet::default(),
             refused: HashMap::default(),
-            is_changed: false,
+            changed: FxHashSet::default(),
         }
     }
 
@@ -76,9 +80,9 @@ impl Guard {
         if of_machine < self.limits.per_machine && self.total.load(Ordering::Relaxed) < self.limits.total {
             return true;
         }
-        if self.names.insert((machine, sensor)) {
+        if self.names.len() < NAMES_MAX && self.names.insert((machine, sensor)) {
             self.refused.entry(machine).or_default().series += 1;
-            self.is_changed = true;
+            self.changed.insert(machine);
         }
         false
     }
@@ -86,15 +90,16 @@ impl Guard {
     /// Readings of a refused series came.
     pub(super) fn count(&mut self, machine: NameCode, readings: u64) {
         self.refused.entry(machine).or_default().readings += readings;
-        self.is_changed = true;
+        self.changed.insert(machine);
     }
 
-    /// What was refused by machine, where that has changed since it was last asked for.
-    pub(super) fn take_changed(&mut self) -> Option<&HashMap<NameCode, Refused, FxBuildHasher>> {
-        std::mem::take(&mut self.is_changed).then_some(&self.refused)
+    /// What was refused of the machines of which more was since it was last asked for.
+    pub(super) fn take_changed(&mut self) -> Vec<(NameCode, Refused)> {
+        let changed = std::mem::take(&mut self.changed).into_iter();
+        changed.filter_map(|machine| Some((machine, *self.refused.get(&machine)?))).collect()
     }
 
-    /// Series that were refused, of all machines.
+    /// Series that were refused, of all machines, as far as they are remembered.
     pub(super) fn refused_series(&self) -> usize {
         self.names.len()
     }
@@ -134,10 +139,10 @@ mod tests {
         assert!(!guard.allows(1, 1) && !guard.allows(1, 1) && !guard.allows(1, 2));
         guard.count(1, 10);
         guard.count(1, 5);
-        assert_eq!(
-            guard.take_changed().map(|refused| refused[&1]),
-            Some(Refused { series: 2, readings: 15 })
-        );
-        assert_eq!(guard.take_changed(), None);
+        assert_eq!(guard.take_changed(), [(1, Refused { series: 2, readings: 15 })]);
+        assert_eq!(guard.take_changed(), []);
+        assert!(!guard.allows(2, 1));
+        guard.count(2, 1);
+        assert_eq!(guard.take_changed(), [(2, Refused { series: 1, readings: 1 })], "and no other machine");
     }
 }

@@ -133,7 +133,7 @@ fn position(log: &Log, truth: &Truth, row: &Position, is_late_known: bool) -> Ve
     };
     check("readings", row.standing.readings, readings);
     check("late", row.standing.late, if is_late_known { late } else { row.standing.late });
-    check("received", row.received.cast_unsigned(), at.cast_unsigned());
+    check("received", row.received.min(at).cast_unsigned(), at.cast_unsigned());
     check("end", row.end.min(at).cast_unsigned(), at.cast_unsigned());
     problems
 }

@@ -204,6 +204,7 @@ async fn consume(process: Arc<Process>, partition: i32, signals: Signals) {
             revoked: revoked.child_token(),
             display: DisplayCommit::new(id.clone(), shown),
             end: Arc::new(AtomicI64::new(log.end())),
+            received: Arc::default(),
         };
         let feeding = stop.run_until_cancelled(feed(&process.world, partition, start.0, feeder));
         let running = Box::pin(process.stage.run(lane));

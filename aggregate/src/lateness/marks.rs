@@ -15,6 +15,13 @@ pub(super) fn late(lags_us: &[i64]) {
     lags_us.iter().for_each(|&lag_us| lags.record(lag_us as f64 / 1e6));
 }
 
+/// Readings of a chunk whose machines are beyond the bound.
+pub(super) fn unmeasured(readings: usize) {
+    if readings > 0 {
+        counter!("stillwell_unmeasured_lateness_total").increment(readings as u64);
+    }
+}
+
 /// The clocks of a lane that are furthest ahead and furthest behind, by the least skew of each machine since the
 /// last time, µs: what transport adds is least in those.
 #[allow(clippy::cast_precision_loss, reason = "skews in seconds need no microsecond")]

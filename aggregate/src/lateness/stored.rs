@@ -5,6 +5,7 @@ use serde::Deserialize;
 use stillwell_schema::TopicPartition;
 use stillwell_source::series::{NameCode, SeriesTable};
 
+use super::MACHINES_MAX;
 use super::machine::Machine;
 use crate::histogram::Histogram;
 use crate::native::Block;
@@ -29,11 +30,11 @@ pub(crate) struct LatenessRow {
     pub(crate) high: Option<i64>,
 }
 
-/// The statement that reads a lane's rows.
+/// The statement that reads a lane's rows, as many as there is room for.
 pub(crate) fn select(lane: &TopicPartition) -> String {
     format!(
         "SELECT machine, version, readings, late, lag, lag_max_us, skew_min_us, skew_last_us, skew, high \
-         FROM {{database}}.{TABLE} FINAL WHERE {}",
+         FROM {{database}}.{TABLE} FINAL WHERE {} ORDER BY machine LIMIT {MACHINES_MAX}",
         is(lane)
     )
 }

@@ -159,6 +159,30 @@ fn what_did_not_change_is_not_written_again() {
     assert_eq!(lane.rows(2).iter().map(|row| &*row.machine).collect::<Vec<_>>(), ["m1"]);
 }
 
+#[test]
+fn machines_beyond_the_bound_are_not_measured_and_are_the_same_ones_after_a_restart() {
+    let of = |machines: &[u8]| -> Record { (NOW_MS, machines.iter().map(|&m| (m, NOW_US)).collect()) };
+    let log = vec![of(&[4]), of(&[3, 1]), of(&[2, 2, 3]), of(&[1, 4])];
+    let bound = |mut lane: Lane| {
+        lane.lateness.machines_max = 2;
+        lane
+    };
+    let mut lane = bound(Lane::default());
+    // Series that the lane knows of, but not from the log, take no place.
+    let [machine, sensor] = ["m1", "s0"].map(|name| lane.table.intern_name(name));
+    lane.table.intern(Series { machine, sensor, kind: None, unit: None });
+    lane.feed(&log, 0, 2);
+    let rows = lane.rows(2);
+    assert_eq!(rows.iter().map(|row| &*row.machine).collect::<Vec<_>>(), ["m4", "m3"]);
+    let store: BTreeMap<_, _> = rows.into_iter().map(|row| (row.machine.clone(), row)).collect();
+    for (mut lane, from) in [(lane, 2), (bound(Lane::restored(&store)), 0)] {
+        lane.feed(&log, from, log.len());
+        let mut rows: Vec<_> = lane.rows(4).into_iter().map(|row| (row.machine, row.readings)).collect();
+        rows.sort();
+        assert_eq!(rows, [("m3".to_owned(), 2), ("m4".to_owned(), 2)]);
+    }
+}
+
 fn record() -> impl Strategy<Value = Record> {
     let kafka = prop_oneof![9 => (0..100i64).prop_map(|s| NOW_MS + s * 1000), 1 => Just(-1)];
     let time = prop_oneof![

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use metrics::counter;
 use stillwell_schema::Offset;
-use stillwell_schema::machines::{MachineRegistry, VersionKey};
+use stillwell_schema::machines::{Change, VersionKey};
 use stillwell_source::machines::{MachineLog, MachineRecord};
 use stillwell_source::scan::{End, ScanError};
 use stillwell_source::settings::KafkaSettings;
@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Trouble;
-use super::rows::{Mark, Row, Stored, strays};
+use super::rows::{Keys, Mark, Row, Stored, another, strays};
 
 /// How old the copy may look though nothing is new.
 const MARK_EVERY: Duration = Duration::from_secs(10);
@@ -45,7 +45,8 @@ impl Found {
 pub(super) struct LocalCopy {
     log: MachineLog,
     topic: String,
-    registry: MachineRegistry,
+    /// The versions that the registry has.
+    keys: Keys,
     /// What ClickHouse has not.
     pending: BTreeMap<VersionKey, Row>,
     /// Whether what ClickHouse had at the start was held against the topic.
@@ -59,7 +60,7 @@ impl LocalCopy {
         Ok(Self {
             log: MachineLog::new(kafka, topic)?,
             topic: topic.to_owned(),
-            registry: MachineRegistry::default(),
+            keys: Keys::new(),
             pending: BTreeMap::new(),
             is_compared: false,
             marked: None,
@@ -68,8 +69,8 @@ impl LocalCopy {
 
     /// Reads what is new in the topic. Blocks.
     pub(super) fn read(&mut self, stop: &CancellationToken) -> Result<Found, ScanError> {
-        let (registry, pending, topic) = (&mut self.registry, &mut self.pending, &self.topic);
-        let end = self.log.read(stop, |record| take(record, topic, registry, pending));
+        let (keys, pending, topic) = (&mut self.keys, &mut self.pending, &self.topic);
+        let end = self.log.read(stop, |record| take(record, topic, keys, pending));
         match end {
             Ok(End::Whole) => Ok(Found::Whole),
             Ok(End::Stopped) => Ok(Found::Stopped),
@@ -90,9 +91,21 @@ impl LocalCopy {
     }
 
     /// Takes back what ClickHouse has and the topic does not.
-    pub(super) fn compare(&mut self, stored: &[Stored]) {
-        self.pending.extend(strays(stored, &self.registry, self.log.next()));
+    ///
+    /// # Errors
+    /// [`Trouble`] where it is rather the topic that is wrong.
+    pub(super) fn compare(&mut self, stored: &[Stored]) -> Result<(), Trouble> {
+        if let Some((key, offset, stored)) = another(stored, &self.keys, self.next()) {
+            return Err(Trouble::Another { topic: self.topic.clone(), key: key.to_string(), offset, stored });
+        }
+        let strays = strays(stored, &self.keys, self.next());
+        let low = self.log.low().values().map(|low| low.0).max().unwrap_or(0);
+        if is_expired(strays.len(), stored.len(), low) {
+            return Err(Trouble::Expired { topic: self.topic.clone(), low, versions: stored.len() });
+        }
+        self.pending.extend(strays);
         self.is_compared = true;
+        Ok(())
     }
 
     pub(super) fn is_compared(&self) -> bool {
@@ -122,21 +135,26 @@ impl LocalCopy {
     }
 
     pub(super) fn versions(&self) -> usize {
-        self.registry.len()
+        self.keys.len()
     }
 }
 
-fn take(
-    record: MachineRecord,
-    topic: &str,
-    registry: &mut MachineRegistry,
-    pending: &mut BTreeMap<VersionKey, Row>,
-) {
+/// Whether a topic that begins at `low` has lost what it said of the versions that are stored, all of which would be
+/// taken back.
+fn is_expired(strays: usize, stored: usize, low: i64) -> bool {
+    low > 0 && stored > 0 && strays == stored
+}
+
+fn take(record: MachineRecord, topic: &str, keys: &mut Keys, pending: &mut BTreeMap<VersionKey, Row>) {
     let MachineRecord { partition, offset, change } = record;
     match change {
         Ok(change) => {
-            pending.insert(change.key(), Row { partition, version: offset, change: change.clone() });
-            registry.apply(change);
+            let key = change.key();
+            match &change {
+                Change::Put(_) => keys.insert(key.clone(), offset),
+                Change::TakeBack(_) => keys.remove(&key),
+            };
+            pending.insert(key, Row { partition, version: offset, change });
         }
         Err(error) => {
             counter!("stillwell_machine_records_refused_total").increment(1);
@@ -147,13 +165,13 @@ fn take(
 
 #[cfg(test)]
 mod tests {
-    use stillwell_schema::machines::{Change, MachineError, MachineVersion, Moment};
+    use stillwell_schema::machines::{MachineError, MachineVersion, Moment};
 
     use super::*;
 
     #[test]
     fn a_record_is_a_row_and_one_that_says_nothing_is_none() {
-        let (mut registry, mut pending) = (MachineRegistry::default(), BTreeMap::new());
+        let (mut keys, mut pending) = (Keys::new(), BTreeMap::new());
         let version = MachineVersion {
             machine: "press".to_owned(),
             site: String::new(),
@@ -163,12 +181,19 @@ mod tests {
             sensors: BTreeMap::new(),
         };
         let record = |offset, change| MachineRecord { partition: 0, offset, change };
-        let mut take = |record| take(record, "t", &mut registry, &mut pending);
-        take(record(3, Ok(Change::Put(version.clone()))));
-        take(record(4, Err(MachineError::Key("press".to_owned()))));
-        take(record(5, Ok(Change::TakeBack(version.key()))));
-        assert!(registry.is_empty());
+        take(record(3, Ok(Change::Put(version.clone()))), "t", &mut keys, &mut pending);
+        assert_eq!(keys, Keys::from([(version.key(), 3)]));
+        take(record(4, Err(MachineError::Key("press".to_owned()))), "t", &mut keys, &mut pending);
+        take(record(5, Ok(Change::TakeBack(version.key()))), "t", &mut keys, &mut pending);
+        assert!(keys.is_empty());
         let row = Row { partition: 0, version: 5, change: Change::TakeBack(version.key()) };
         assert_eq!(pending, BTreeMap::from([(version.key(), row)]));
+    }
+
+    #[test]
+    fn a_topic_that_lost_everything_to_its_age_takes_nothing_back() {
+        assert!(is_expired(3, 3, 1));
+        // All was taken back by records that were compacted away; some was; there was nothing.
+        assert!(!is_expired(3, 3, 0) && !is_expired(2, 3, 1) && !is_expired(0, 0, 1));
     }
 }

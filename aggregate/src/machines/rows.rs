@@ -6,7 +6,7 @@ use bytes::Bytes;
 use clickhouse::Row as ClickHouseRow;
 use serde::Deserialize;
 use stillwell_schema::Offset;
-use stillwell_schema::machines::{Change, MachineRegistry, MachineVersion, Moment, VersionKey};
+use stillwell_schema::machines::{Change, MachineVersion, Moment, VersionKey};
 
 use crate::error::AggregateError;
 use crate::native::Block;
@@ -33,6 +33,9 @@ impl Row {
         }
     }
 }
+
+/// The versions of a registry, each with the offset of its last record.
+pub(super) type Keys = BTreeMap<VersionKey, i64>;
 
 /// How far ClickHouse was told that a partition of the topic was read.
 #[derive(Clone, Debug, PartialEq, Eq, ClickHouseRow, Deserialize)]
@@ -70,20 +73,43 @@ pub(super) async fn stored(store: &ClickHouse, topic: &str) -> Result<Vec<Stored
     store.rows(&sql).await
 }
 
+impl Stored {
+    fn key(&self) -> Option<VersionKey> {
+        let valid_from = Moment::from_us(self.valid_from_us)?;
+        Some(VersionKey { machine: self.machine.clone(), valid_from })
+    }
+
+    /// What another process read beyond `next` is not for this one to judge.
+    fn is_read(&self, next: &BTreeMap<i32, Offset>) -> bool {
+        next.get(&self.partition).is_some_and(|next| self.version < next.0)
+    }
+}
+
+/// A version that ClickHouse has from behind its last record in the topic, read to `next`, with both offsets: that one
+/// first. Records do not go from a topic while an older one of their key stays, so it is another topic.
+pub(super) fn another(
+    stored: &[Stored],
+    keys: &Keys,
+    next: &BTreeMap<i32, Offset>,
+) -> Option<(VersionKey, i64, i64)> {
+    stored.iter().filter(|row| row.is_read(next)).find_map(|row| {
+        let key = row.key()?;
+        let offset = *keys.get(&key)?;
+        (offset < row.version).then_some((key, offset, row.version))
+    })
+}
+
 /// Rows that take back what ClickHouse has though the topic, read to `next`, knows nothing of it. The record that took
 /// it back was compacted away; it stood behind the row's own, and whatever says something of that key later stands
 /// behind it.
 pub(super) fn strays(
     stored: &[Stored],
-    registry: &MachineRegistry,
+    keys: &Keys,
     next: &BTreeMap<i32, Offset>,
 ) -> BTreeMap<VersionKey, Row> {
     let stray = |row: &Stored| {
-        let valid_from = Moment::from_us(row.valid_from_us)?;
-        let key = VersionKey { machine: row.machine.clone(), valid_from };
-        // What another process read beyond `next` is not for this one to judge.
-        let is_read = next.get(&row.partition).is_some_and(|next| row.version < next.0);
-        let is_stray = is_read && registry.get(&key).is_none();
+        let key = row.key()?;
+        let is_stray = row.is_read(next) && !keys.contains_key(&key);
         let taken_back =
             Row { partition: row.partition, version: row.version + 1, change: Change::TakeBack(key.clone()) };
         is_stray.then_some((key, taken_back))
@@ -158,13 +184,28 @@ mod tests {
 
     #[test]
     fn what_the_topic_forgot_is_taken_back_and_what_it_has_not_shown_yet_is_kept() {
-        let registry: MachineRegistry = [version("known", 7)].into_iter().collect();
+        let keys = Keys::from([(version("known", 7).key(), 5)]);
         let next = BTreeMap::from([(0, Offset(10))]);
         let all =
             [stored("known", 0, 3), stored("gone", 0, 9), stored("new", 0, 10), stored("foreign", 1, 2)];
         let key = version("gone", 7).key();
         let row = Row { partition: 0, version: 10, change: Change::TakeBack(key.clone()) };
-        assert_eq!(strays(&all, &registry, &next), BTreeMap::from([(key, row)]));
+        assert_eq!(strays(&all, &keys, &next), BTreeMap::from([(key, row)]));
+    }
+
+    #[test]
+    fn a_version_from_behind_its_last_record_is_of_another_topic() {
+        let keys = Keys::from([(version("known", 7).key(), 5)]);
+        let next = BTreeMap::from([(0, Offset(10))]);
+        let check = |at, expected| {
+            let found = another(&[stored("gone", 0, 9), stored("known", 0, at)], &keys, &next);
+            assert_eq!(found.map(|(_, offset, stored)| (offset, stored)), expected, "{at}");
+        };
+        check(4, None);
+        check(5, None);
+        check(6, Some((5, 6)));
+        // Another process is further on.
+        check(10, None);
     }
 
     #[test]

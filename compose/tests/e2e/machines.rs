@@ -107,11 +107,13 @@ fn the_registry_is_imported_asked_and_survives_what_it_comes_from() {
     signal(engine, "CONT");
     assert!(stack.data().join("machines.json").exists());
 
+    let read_until = "select cast(max(read_until) as bigint) from machines_registry";
+    let before = stack.number(read_until);
     assert!(stack.stop().success(), "{}", stack.log());
     stack.restart();
     assert_eq!(stack.rows(MACHINES), expected, "from the file, or read anew");
-    let again = "select count(*) from machines_registry where age_s < 30 and versions = 3";
-    stack.wait_number(again, "read again", |n| n == 1);
+    stack.wait_number(read_until, "read again", |after| after > before);
+    assert_eq!(stack.number("select count(*) from machines_history"), 3);
     let (_, health) = stack.http("GET", "/health", "").unwrap();
     let health: Value = serde_json::from_str(&health).unwrap();
     assert!(health["parts"].as_object().unwrap().contains_key("query/machines"), "{health}");

@@ -53,6 +53,8 @@ pub struct Lane {
     pub display: DisplayCommit,
     /// The log's end as last seen: the offset that the next record written will have.
     pub end: Arc<AtomicI64>,
+    /// What was received: the offset after the last chunk that was made of it, which may still wait to be taken.
+    pub received: Arc<AtomicI64>,
 }
 
 /// How a lane ended.

@@ -31,6 +31,8 @@ pub struct MachineLog {
     topic: String,
     /// The next offset of each partition.
     next: BTreeMap<i32, Offset>,
+    /// The first offset that each partition had when it was last looked at.
+    low: BTreeMap<i32, Offset>,
 }
 
 impl MachineLog {
@@ -40,7 +42,7 @@ impl MachineLog {
     /// [`ScanError::Settings`] where the properties are not right.
     pub fn new(kafka: &KafkaSettings, topic: &str) -> Result<Self, ScanError> {
         let scan = Scan::new(kafka, topic)?;
-        Ok(Self { scan, topic: topic.to_owned(), next: BTreeMap::new() })
+        Ok(Self { scan, topic: topic.to_owned(), next: BTreeMap::new(), low: BTreeMap::new() })
     }
 
     /// Hands every record to `take` that it has not had, up to where the topic ends now. Each comes once, also where
@@ -77,9 +79,18 @@ impl MachineLog {
         &self.next
     }
 
-    fn stretches(&self) -> Result<Vec<Stretch>, ScanError> {
-        let stretch = |partition| {
+    /// Where the topic begins: the first offset of each partition. Above 0 records have expired, which compaction alone
+    /// does not bring about.
+    #[must_use]
+    pub fn low(&self) -> &BTreeMap<i32, Offset> {
+        &self.low
+    }
+
+    fn stretches(&mut self) -> Result<Vec<Stretch>, ScanError> {
+        let low_of = &mut self.low;
+        let mut stretch = |partition| {
             let Ends { low, high } = self.scan.ends(partition)?;
+            low_of.insert(partition, low);
             let from = self.next.get(&partition).copied().unwrap_or(low);
             if from > high {
                 let lane = TopicPartition::new(self.topic.as_str(), partition);
@@ -87,7 +98,7 @@ impl MachineLog {
             }
             Ok(Stretch { partition, from, to: high })
         };
-        self.scan.partitions()?.into_iter().map(stretch).collect()
+        self.scan.partitions()?.into_iter().map(&mut stretch).collect()
     }
 }
 
@@ -155,5 +166,6 @@ mod tests {
         send(&producer, keys[0], None);
         assert_eq!(read(&mut log), (sites(&["Graz"]), vec![1]));
         assert_eq!(log.next(), &BTreeMap::from([(0, Offset(4))]));
+        assert_eq!(log.low(), &BTreeMap::from([(0, Offset(0))]));
     }
 }

@@ -108,6 +108,7 @@ async fn live(process: &Arc<Process>, partition: i32, signals: &Signals, start: 
         revoked: revoked.clone(),
         display: DisplayCommit::new(id.clone(), process.display.clone()),
         end: Arc::<AtomicI64>::default(),
+        received: Arc::<AtomicI64>::default(),
     };
     process.world.note(format_args!("{} opens {id} at {start}", process.life.name));
     let stage = Arc::clone(&process.stage);

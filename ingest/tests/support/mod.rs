@@ -346,6 +346,7 @@ pub(crate) fn lane_of(id: TopicPartition, start: i64) -> (Lane, Feed) {
         revoked: revoked.clone(),
         display,
         end: Arc::default(),
+        received: Arc::default(),
     };
     (lane, Feed { chunks, revoked, durable })
 }

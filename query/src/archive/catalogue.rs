@@ -12,7 +12,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use futures::{StreamExt, TryStreamExt, future, stream};
 use object_store::{ObjectStore, ObjectStoreExt, path::Path};
-use stillwell_schema::ledger::{ActError, SignedAct, Standing, View};
+use stillwell_schema::ledger::{ActError, Deed, SignedAct, Standing, View};
 use stillwell_schema::manifest::EntryError;
 use stillwell_schema::original::RestoreError;
 use stillwell_schema::paths;
@@ -217,6 +217,9 @@ impl Catalogue {
                 && let Some(standing) = view.covering(span.first_seq)
             {
                 self.cover(id, lane, standing).await?;
+            }
+            if let Deed::Erase(erase) = &act.act.deed {
+                Arc::make_mut(&mut lane.commits).erased.add(&erase.rules);
             }
             lane.view = view;
         }

@@ -8,6 +8,8 @@ use stillwell_schema::manifest::FileRef;
 use stillwell_schema::paths::FileKind;
 use stillwell_schema::{OffsetRange, SignedEntry, TopicPartition};
 
+use super::erased::Erased;
+
 /// A data file, as far as a scan needs to know it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct File {
@@ -67,6 +69,8 @@ pub struct LaneCommits {
     commits: Vec<Arc<Commit>>,
     /// The last entry.
     pub(super) head: Option<Arc<Commit>>,
+    /// What has run out.
+    pub(super) erased: Erased,
     readings: u64,
     records: u64,
 }
@@ -76,6 +80,12 @@ impl LaneCommits {
     #[must_use]
     pub fn head(&self) -> Option<&Arc<Commit>> {
         self.head.as_ref()
+    }
+
+    /// What retention may have taken from them.
+    #[must_use]
+    pub fn erased(&self) -> &Erased {
+        &self.erased
     }
 
     /// All of them, by their entries.

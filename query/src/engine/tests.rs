@@ -23,6 +23,7 @@ pub(super) fn engine(folder: &std::path::Path, limits: Limits) -> Engine {
         archive_options: Default::default(),
         topics: vec!["readings".into()],
         clickhouse,
+        has_machines: true,
         machines_file: None,
         hosts: Vec::new(),
         limits,

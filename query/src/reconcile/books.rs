@@ -2,12 +2,14 @@
 //!
 //! Memory is bounded by the windows given and by the machines: readings without a window are counted, not kept.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
+use std::ops::Range;
 
 use serde::Deserialize;
 
 use super::{Outcome, Verdict};
+use crate::archive::Erased;
 
 /// A window of an hour as the views show it.
 #[derive(Clone, Debug, PartialEq, clickhouse::Row, Deserialize)]
@@ -44,8 +46,12 @@ impl Reach {
 /// Reaches by topic and partition.
 pub(super) type Lanes = BTreeMap<(String, i32), Reach>;
 
-/// Machines, by topic, partition and name, of which the views' writer has refused series beyond its bounds.
-pub(super) type Refused = BTreeSet<(String, i32, String)>;
+/// Machines, by topic, partition and name, of which the views' writer has refused series beyond its bounds, and the
+/// offsets at which it did.
+pub(super) type Refused = BTreeMap<(String, i32, String), Range<i64>>;
+
+/// What has run out, by topic and partition.
+pub(super) type ErasedLanes = BTreeMap<(String, i32), Erased>;
 
 /// A reading of the archive that has a value.
 #[derive(Clone, Copy, Debug)]
@@ -103,6 +109,13 @@ struct Series {
 }
 
 impl Series {
+    /// Readings that the archive lacks, where nothing else can be said against the window.
+    fn lacking(&self) -> u64 {
+        let (window, archive) = (&self.window, &self.archive);
+        let is_within = archive.min >= window.min && archive.max <= window.max;
+        if is_within { window.count.saturating_sub(archive.count) } else { 0 }
+    }
+
     /// What differs; none where nothing does.
     fn difference(&self) -> Option<String> {
         let (window, archive) = (&self.window, &self.archive);
@@ -130,10 +143,9 @@ impl Series {
 enum Place {
     /// A window, by its number.
     Window(usize),
-    /// There is no window, and readings below this offset should have one.
-    Missing { below: i64 },
-    /// There is no window, and series of the machine were refused.
-    Refused,
+    /// There is no window. Readings below an offset should have one, but for those from `since` to before `until`,
+    /// where series of the machine were refused.
+    None { below: i64, since: i64, until: i64 },
 }
 
 /// The series of the last reading: the next one is mostly of the same.
@@ -156,6 +168,10 @@ struct Machine {
     compared: bool,
     pending: bool,
     differing: u64,
+    /// Readings that the archive lacks,
+    lacking: u64,
+    /// and those of them that retention has erased.
+    erased: u64,
     first: String,
     /// Readings that have no window, and the sensor of the first.
     missing: Option<(String, Sums)>,
@@ -168,6 +184,7 @@ struct Machine {
 pub(super) struct Books {
     lanes: Lanes,
     refused: Refused,
+    erased: ErasedLanes,
     series: Vec<Series>,
     /// Windows by topic, partition, machine and sensor.
     by_name: HashMap<String, usize>,
@@ -178,10 +195,11 @@ pub(super) struct Books {
 
 impl Books {
     /// Opens them on the windows that are shown.
-    pub(super) fn new(windows: Vec<WindowRow>, lanes: Lanes, refused: Refused) -> Self {
+    pub(super) fn new(windows: Vec<WindowRow>, lanes: Lanes, refused: Refused, erased: ErasedLanes) -> Self {
         let mut books = Self {
             lanes,
             refused,
+            erased,
             series: Vec::with_capacity(windows.len()),
             by_name: HashMap::with_capacity(windows.len()),
             missing: BTreeMap::new(),
@@ -206,17 +224,22 @@ impl Books {
                     series.archive.add(reading.value);
                 }
             }
-            Place::Missing { below } if reading.offset < below => {
-                if !self.missing.contains_key(reading.machine) {
-                    let first = (reading.sensor.to_owned(), Sums::default());
-                    self.missing.insert(reading.machine.to_owned(), first);
-                }
-                if let Some((_, sums)) = self.missing.get_mut(reading.machine) {
-                    sums.add(reading.value);
-                }
+            Place::None { since, until, .. } if (since..until).contains(&reading.offset) => {
+                *self.unseen.entry(reading.machine.to_owned()).or_default() += 1;
             }
-            Place::Missing { .. } => {}
-            Place::Refused => *self.unseen.entry(reading.machine.to_owned()).or_default() += 1,
+            Place::None { below, .. } if reading.offset < below => self.miss(&reading),
+            Place::None { .. } => {}
+        }
+    }
+
+    /// A reading has no window and should.
+    fn miss(&mut self, reading: &Reading<'_>) {
+        if !self.missing.contains_key(reading.machine) {
+            let first = (reading.sensor.to_owned(), Sums::default());
+            self.missing.insert(reading.machine.to_owned(), first);
+        }
+        if let Some((_, sums)) = self.missing.get_mut(reading.machine) {
+            sums.add(reading.value);
         }
     }
 
@@ -230,17 +253,24 @@ impl Books {
         }
         let place = match self.by_name.get(&name(topic, partition, machine, sensor)) {
             Some(&number) => Place::Window(number),
-            None if self.is_refused(topic, partition, machine) => Place::Refused,
-            None => Place::Missing { below: self.reach(topic, partition).shown.unwrap_or(i64::MIN) },
+            None => {
+                let below = self.reach(topic, partition).shown.unwrap_or(i64::MIN);
+                let Range { start: since, end: until } = self.refused(topic, partition, machine);
+                Place::None { below, since, until }
+            }
         };
         let (topic, machine, sensor) = (topic.to_owned(), machine.to_owned(), sensor.to_owned());
         self.run = Some(Run { topic, partition, machine, sensor, place });
         place
     }
 
-    fn is_refused(&self, topic: &str, partition: i32, machine: &str) -> bool {
-        let machine = || (topic.to_owned(), partition, machine.to_owned());
-        !self.refused.is_empty() && self.refused.contains(&machine())
+    /// The offsets at which series of a machine were refused; an empty range where none were.
+    fn refused(&self, topic: &str, partition: i32, machine: &str) -> Range<i64> {
+        if self.refused.is_empty() {
+            return 0..0;
+        }
+        let machine = (topic.to_owned(), partition, machine.to_owned());
+        self.refused.get(&machine).cloned().unwrap_or(0..0)
     }
 
     fn reach(&self, topic: &str, partition: i32) -> Reach {
@@ -252,8 +282,11 @@ impl Books {
     pub(super) fn close(self, hour_us: i64, now_us: i64) -> Vec<Outcome> {
         let mut machines = BTreeMap::<String, Machine>::new();
         for series in self.series {
-            let machine = machines.entry(series.window.machine.clone()).or_default();
-            machine.enter(&series);
+            let window = &series.window;
+            let erased = self.erased.get(&(window.topic.clone(), window.partition));
+            let until_us = erased.and_then(|erased| erased.until_us(&window.machine));
+            let is_erased = until_us.is_some_and(|until_us| hour_us < until_us);
+            machines.entry(window.machine.clone()).or_default().enter(&series, is_erased);
         }
         for (name, missing) in self.missing {
             machines.entry(name).or_default().missing = Some(missing);
@@ -267,7 +300,8 @@ impl Books {
 }
 
 impl Machine {
-    fn enter(&mut self, series: &Series) {
+    /// `is_erased`: readings of its lane, machine and hour have run out.
+    fn enter(&mut self, series: &Series, is_erased: bool) {
         if series.cut.is_none() {
             self.pending = true;
             return;
@@ -279,7 +313,11 @@ impl Machine {
             self.view_sum += series.window.sum;
         }
         self.archive_sum += series.archive.sum();
-        if let Some(difference) = series.difference() {
+        let lacking = series.lacking();
+        self.lacking += lacking;
+        if lacking > 0 && is_erased {
+            self.erased += lacking;
+        } else if let Some(difference) = series.difference() {
             self.differ(|| format!("{}: {difference}", series.window.sensor));
         }
     }
@@ -300,14 +338,16 @@ impl Machine {
         let state = match (self.differing, self.pending) {
             (1.., _) => Verdict::Differs,
             (0, true) => Verdict::Pending,
+            (0, false) if self.erased > 0 => Verdict::Erased,
             (0, false) if self.refused > 0 => Verdict::Refused,
             (0, false) if self.compared => Verdict::Equal,
             (0, false) => return None,
         };
-        let mut detail = self.first;
-        if state == Verdict::Refused {
-            detail = format!("{} readings of series that are beyond the bounds", self.refused);
-        }
+        let mut detail = match state {
+            Verdict::Refused => format!("{} readings of series that are beyond the bounds", self.refused),
+            Verdict::Erased => format!("retention has erased {} readings from the archive", self.erased),
+            _ => self.first,
+        };
         if self.differing > 1 {
             let _ = write!(detail, "; {} more differ", self.differing - 1);
         }
@@ -319,6 +359,7 @@ impl Machine {
             archive_sum: self.archive_sum,
             view_sum: self.view_sum,
             state,
+            lacking: self.lacking,
             detail,
             checked_us,
         })

@@ -16,16 +16,16 @@ use futures::StreamExt;
 use serde::Deserialize;
 use tokio::time::Instant;
 
-use super::books::{Books, Lanes, Reading, Refused, WindowRow};
+use super::books::{Books, ErasedLanes, Lanes, Reading, Refused, WindowRow};
 use super::{HOUR_US, Outcome, PASS_TIME_MAX, Pace, Reconciler, Scope, hour_of};
 use crate::archive::{Pin, Snapshot};
 use crate::error::QueryError;
 use crate::views::ViewsError;
 use crate::views::translate::quote;
 
-/// The view whose windows are compared, and where they are read.
+/// The view whose windows are compared. They are read from the table that it shows, asked for once: another table
+/// may be put in its place meanwhile.
 const VIEW: &str = "readings_1h";
-const WINDOWS: &str = "windows_1h_live";
 
 /// Windows that are held at once, a few hundred bytes each.
 const WINDOWS_MAX: u64 = 100_000;
@@ -58,6 +58,8 @@ struct RefusedRow {
     topic: String,
     partition: i32,
     machine: String,
+    since: i64,
+    version: i64,
 }
 
 #[derive(clickhouse::Row, Deserialize)]
@@ -88,7 +90,7 @@ impl Reconciler {
         let shown = self.shown().await?;
         let parts = match machine {
             Some(machine) => vec![Machines::One(machine.to_owned())],
-            None => parts(self.counts(hour_us).await?),
+            None => parts(self.counts(hour_us, &shown).await?),
         };
         let mut outcomes = Vec::new();
         for machines in parts {
@@ -106,11 +108,11 @@ impl Reconciler {
         pace: Pace,
     ) -> Result<Books, QueryError> {
         let positions = self.positions(shown).await?;
-        let windows = self.windows(hour_us, machines).await?;
+        let windows = self.windows(hour_us, machines, shown).await?;
         let refused = self.refused().await?;
         let pin = Arc::new(Pin::default());
         let snapshot = pin.snapshot(&self.catalogue).await?;
-        let mut books = Books::new(windows, lanes(positions, &snapshot), refused);
+        let mut books = Books::new(windows, lanes(positions, &snapshot), refused, erased(&snapshot));
         let filter = machines.filter(within(hour_us, hour_us.saturating_add(HOUR_US)));
         let filter = filter.and(ident("value").is_not_null());
         let mut readings = self.engine.readings(&READING, filter, pin, PASS_TIME_MAX).await?;
@@ -186,28 +188,35 @@ impl Reconciler {
         Ok(self.views.rows(&sql).await?)
     }
 
-    /// Machines of which series were refused.
+    /// Machines of which series were refused, and at which offsets.
     async fn refused(&self) -> Result<Refused, QueryError> {
-        let sql =
-            format!("SELECT topic, partition, machine FROM {} FINAL", self.views.path("refused_series"));
+        let sql = format!(
+            "SELECT topic, partition, machine, since, version FROM {} FINAL",
+            self.views.path("refused_series")
+        );
         let rows = self.views.rows::<RefusedRow>(&sql).await?.into_iter();
-        Ok(rows.map(|row| (row.topic, row.partition, row.machine)).collect())
+        Ok(rows.map(|row| ((row.topic, row.partition, row.machine), row.since..row.version)).collect())
     }
 
     /// How many windows each machine has in an hour, by name.
-    async fn counts(&self, hour_us: i64) -> Result<Vec<Count>, QueryError> {
+    async fn counts(&self, hour_us: i64, table: &str) -> Result<Vec<Count>, QueryError> {
         let sql = format!(
-            "SELECT machine, count() AS windows FROM {} WHERE {} GROUP BY machine ORDER BY machine",
-            self.views.path(WINDOWS),
+            "SELECT machine, count() AS windows FROM {} FINAL WHERE {} GROUP BY machine ORDER BY machine",
+            self.views.path(table),
             at(hour_us)
         );
         Ok(self.views.rows(&sql).await?)
     }
 
-    async fn windows(&self, hour_us: i64, machines: &Machines) -> Result<Vec<WindowRow>, QueryError> {
+    async fn windows(
+        &self,
+        hour_us: i64,
+        machines: &Machines,
+        table: &str,
+    ) -> Result<Vec<WindowRow>, QueryError> {
         let sql = format!(
-            "SELECT topic, partition, machine, sensor, version, count, sum, min, max FROM {} WHERE {}{}",
-            self.views.path(WINDOWS),
+            "SELECT topic, partition, machine, sensor, version, count, sum, min, max FROM {} FINAL WHERE {}{}",
+            self.views.path(table),
             at(hour_us),
             machines.sql()
         );
@@ -277,6 +286,15 @@ fn lanes(positions: Vec<Position>, snapshot: &Snapshot) -> Lanes {
         lanes.entry(lane).or_default().archived = Some(head.range.next.0);
     }
     lanes
+}
+
+/// What has run out in each lane.
+fn erased(snapshot: &Snapshot) -> ErasedLanes {
+    let lanes = snapshot.lanes().filter_map(|lane| {
+        let head = lane.head()?;
+        Some(((head.lane.topic.to_string(), head.lane.partition), lane.erased().clone()))
+    });
+    lanes.collect()
 }
 
 /// Enters a batch of the columns [`READING`].

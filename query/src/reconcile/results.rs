@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `machine`, `hour` | what was compared |
 //! | `archive_count`, `view_count`, `archive_sum`, `view_sum` | readings with a value, and their sums |
-//! | `state` | `equal`, `pending` (the archive has not come as far everywhere), `refused` (right, but for series beyond the bounds) or `differs` |
+//! | `state` | `equal`, `pending` (the archive has not come as far everywhere), `refused` (right, but for series beyond the bounds), `erased` (the archive holds fewer, by retention) or `differs` |
 //! | `detail` | what differs first |
 //! | `checked_at` | when it was looked at |
 
@@ -26,23 +26,46 @@ use crate::views::schemas::{count, number, text, time};
 /// The table's name.
 pub(crate) const NAME: &str = "reconciliation";
 
-/// Outcomes that are kept, some 300 bytes each.
-const OUTCOMES_MAX: usize = 100_000;
+/// Outcomes that are kept of what does not differ, some 300 bytes each. Without one nothing is wrong.
+const QUIET_MAX: usize = 100_000;
+
+/// Differences that are kept: those of a day of ten thousand machines.
+const DIFFERENCES_MAX: usize = 240_000;
+
+/// The last outcomes of each hour.
+pub(super) type Known = BTreeMap<i64, Vec<Outcome>>;
 
 /// The last outcome of each machine and hour.
 #[derive(Debug, Default)]
-pub(crate) struct Results(RwLock<BTreeMap<i64, Vec<Outcome>>>);
+pub(crate) struct Results(RwLock<Known>);
 
 impl Results {
-    /// Puts what was found of an hour in the place of what was known of it. Above what may be kept, the oldest
-    /// hours go.
+    /// Puts what was found of an hour in the place of all that was known of it. Above what may be kept, the oldest
+    /// outcomes go, and differences only where there are too many of them alone.
     pub(super) fn put(&self, hour_us: i64, outcomes: Vec<Outcome>) {
         let mut hours = self.0.write().unwrap_or_else(PoisonError::into_inner);
         hours.insert(hour_us, outcomes);
-        let mut kept: usize = hours.values().map(Vec::len).sum();
-        while kept > OUTCOMES_MAX && hours.len() > 1 {
-            kept -= hours.pop_first().map_or(0, |(_, gone)| gone.len());
+        forget(&mut hours, QUIET_MAX, |outcome| outcome.state != Verdict::Differs);
+        let forgotten = forget(&mut hours, DIFFERENCES_MAX, |outcome| outcome.state == Verdict::Differs);
+        if forgotten > 0 {
+            tracing::warn!(
+                forgotten,
+                "views and archive differ in more machine-hours than are kept; the oldest are forgotten, `stillwell reconcile` finds them again"
+            );
         }
+        hours.retain(|_, outcomes| !outcomes.is_empty());
+    }
+
+    /// All of them, hour by hour.
+    pub(super) fn known(&self) -> Known {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The hours in which something differs, the newest first.
+    pub(super) fn differing_hours(&self) -> Vec<i64> {
+        let hours = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let differs = |outcomes: &[Outcome]| outcomes.iter().any(|outcome| outcome.state == Verdict::Differs);
+        hours.iter().rev().filter(|(_, outcomes)| differs(outcomes)).map(|(&hour_us, _)| hour_us).collect()
     }
 
     /// All of them, by hour and machine.
@@ -56,6 +79,24 @@ impl Results {
         let differs = || hours.values().flatten().filter(|outcome| outcome.state == Verdict::Differs);
         (differs().count(), differs().next_back().cloned())
     }
+}
+
+/// Drops the oldest of the outcomes that are meant, until `max` of them are left; says how many went.
+fn forget(hours: &mut Known, max: usize, is_meant: impl Fn(&Outcome) -> bool) -> usize {
+    let meant = hours.values().flatten().filter(|outcome| is_meant(outcome)).count();
+    let too_many = meant.saturating_sub(max);
+    let mut left = too_many;
+    for outcomes in hours.values_mut() {
+        if left == 0 {
+            break;
+        }
+        outcomes.retain(|outcome| {
+            let goes = left > 0 && is_meant(outcome);
+            left -= usize::from(goes);
+            !goes
+        });
+    }
+    too_many
 }
 
 /// The table.
@@ -147,6 +188,7 @@ pub(super) mod tests {
             archive_sum: 0.5,
             view_sum: 0.5,
             state,
+            lacking: 0,
             detail: String::new(),
             checked_us: 9,
         }
@@ -167,11 +209,24 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn the_oldest_hours_go_first() {
+    fn the_oldest_hours_go_first_and_what_differs_stays() {
         let results = Results::default();
-        for hour in 0..3 {
-            results.put(hour, vec![outcome(hour, "a", Verdict::Equal); OUTCOMES_MAX / 2]);
+        for hour in 1..4 {
+            results.put(hour, vec![outcome(hour, "a", Verdict::Equal); QUIET_MAX / 2]);
         }
-        assert_eq!(results.all().iter().map(|one| one.hour_us).min(), Some(1));
+        assert_eq!(results.all().iter().map(|one| one.hour_us).min(), Some(2));
+        results.put(0, vec![outcome(0, "a", Verdict::Equal), outcome(0, "b", Verdict::Differs)]);
+        assert_eq!(results.known()[&0], [outcome(0, "b", Verdict::Differs)]);
+        assert_eq!((results.differing().0, results.differing_hours()), (1, vec![0]));
+        assert_eq!(results.all().len(), QUIET_MAX + 1);
+    }
+
+    #[test]
+    fn of_too_many_differences_the_oldest_go() {
+        let differ = |hour: i64, machine: &str| outcome(hour, machine, Verdict::Differs);
+        let mut hours = Known::from([(1, vec![differ(1, "a"), differ(1, "b")]), (2, vec![differ(2, "a")])]);
+        assert_eq!(forget(&mut hours, 2, |_| true), 1);
+        assert_eq!(hours, Known::from([(1, vec![differ(1, "b")]), (2, vec![differ(2, "a")])]));
+        assert_eq!(forget(&mut hours, 2, |_| true), 0);
     }
 }

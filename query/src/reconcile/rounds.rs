@@ -1,4 +1,5 @@
-//! Goes through the hours while the read side runs: each round the newest ones, and some older ones in turn.
+//! Goes through the hours while the read side runs: each round the newest ones, some older ones in turn, and some of
+//! those that differ, whatever their age, so that what was mended is seen.
 
 use std::io;
 use std::sync::Arc;
@@ -20,22 +21,50 @@ const PART: &str = "query/reconcile";
 const NEWEST: usize = 2;
 const OLDER: usize = 4;
 
+/// Hours of each round that differed when they were last compared.
+const DIFFERING: usize = 4;
+
+/// What a round asks.
+pub(crate) trait Hours: Send + Sync {
+    /// The hours that start within `from_us..until_us` and may hold something, the newest first.
+    fn within(
+        &self,
+        from_us: i64,
+        until_us: i64,
+    ) -> impl Future<Output = Result<Vec<i64>, QueryError>> + Send;
+
+    /// Compares an hour.
+    fn check(&self, hour_us: i64) -> impl Future<Output = Result<Vec<Outcome>, QueryError>> + Send;
+
+    /// Now, µs UTC.
+    fn now_us(&self) -> i64;
+}
+
+impl Hours for Reconciler {
+    async fn within(&self, from_us: i64, until_us: i64) -> Result<Vec<i64>, QueryError> {
+        self.hours_within(from_us, until_us).await
+    }
+
+    async fn check(&self, hour_us: i64) -> Result<Vec<Outcome>, QueryError> {
+        Reconciler::check(self, hour_us, None, Pace::Half).await
+    }
+
+    fn now_us(&self) -> i64 {
+        self.clock.now_us()
+    }
+}
+
 /// Compares, round after round, one hour at a time.
-pub(crate) struct Rounds {
-    reconciler: Reconciler,
+pub(crate) struct Rounds<H = Reconciler> {
+    hours: H,
     results: Arc<Results>,
     settings: ReconcileSettings,
     board: Board,
 }
 
-impl Rounds {
-    pub(crate) fn new(
-        reconciler: Reconciler,
-        results: Arc<Results>,
-        settings: ReconcileSettings,
-        board: Board,
-    ) -> Self {
-        Self { reconciler, results, settings, board }
+impl<H: Hours> Rounds<H> {
+    pub(crate) fn new(hours: H, results: Arc<Results>, settings: ReconcileSettings, board: Board) -> Self {
+        Self { hours, results, settings, board }
     }
 
     /// Runs until `stop`.
@@ -57,22 +86,31 @@ impl Rounds {
         }
     }
 
-    /// Compares the hours of a round; false where another process of this data folder does so.
+    /// Compares the hours of a round; false where another process of this data folder does so. One that cannot be
+    /// compared holds up no other.
+    ///
+    /// # Errors
+    /// The first one, when all others are compared.
     async fn round(&self, notes: &mut Option<Notes>, turn: &mut Turn) -> Result<bool, QueryError> {
         if notes.is_none() && !self.take_notes(notes).await {
             return Ok(false);
         }
-        let now_us = self.reconciler.clock.now_us();
+        let now_us = self.hours.now_us();
         let look_back_us = i64::try_from(self.settings.look_back.as_micros()).unwrap_or(i64::MAX);
         let from_us = now_us.saturating_sub(look_back_us);
-        let hours = self.reconciler.hours_within(from_us, now_us.saturating_add(HOUR_US)).await?;
-        for hour_us in turn.next(&hours) {
-            let outcomes = self.reconciler.check(hour_us, None, Pace::Half).await?;
-            counter!("stillwell_reconciled_hours_total").increment(1);
-            self.results.put(hour_us, outcomes.clone());
-            self.keep(notes, outcomes).await;
+        let hours = self.hours.within(from_us, now_us.saturating_add(HOUR_US)).await?;
+        let mut failed = None;
+        for hour_us in turn.next(&hours, &self.results.differing_hours()) {
+            match self.hours.check(hour_us).await {
+                Ok(outcomes) => {
+                    counter!("stillwell_reconciled_hours_total").increment(1);
+                    self.results.put(hour_us, outcomes.clone());
+                    self.keep(notes, hour_us, outcomes).await;
+                }
+                Err(error) => failed = failed.or(Some(error)),
+            }
         }
-        Ok(true)
+        failed.map_or(Ok(true), Err)
     }
 
     /// Takes over the file of what was found; false where another process has it. What cannot be kept is compared
@@ -92,11 +130,11 @@ impl Rounds {
         true
     }
 
-    async fn keep(&self, notes: &mut Option<Notes>, found: Vec<Outcome>) {
+    async fn keep(&self, notes: &mut Option<Notes>, hour_us: i64, found: Vec<Outcome>) {
         let Some(mut open) = notes.take() else { return };
         let results = Arc::clone(&self.results);
         let kept = blocking(move || {
-            let kept = open.append(&found, || results.all());
+            let kept = open.append(hour_us, &found, || results.known());
             Ok((open, kept))
         });
         match kept.await {
@@ -128,9 +166,16 @@ impl Rounds {
 fn difference(differing: usize, newest: &Outcome) -> String {
     let hour = chrono::DateTime::from_timestamp_micros(newest.hour_us);
     let hour = hour.map_or_else(|| format!("{} µs", newest.hour_us), |hour| hour.to_rfc3339());
+    let remedy = match newest.lacking {
+        0 => "`stillwell rebuild readings_1h` makes the views anew from the archive",
+        _ => {
+            "here the archive lacks readings that the views have, which a rebuild would lose: has retention erased \
+             them? `stillwell verify` says whether the archive is whole"
+        }
+    };
     format!(
         "views and archive differ in {differing} machine-hours, such as {} at {hour} ({}); the table reconciliation \
-         lists them, and `stillwell rebuild readings_1h` makes the views anew from the archive",
+         lists them; {remedy}",
         newest.machine, newest.detail
     )
 }
@@ -143,52 +188,41 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send
     tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
 }
 
-/// Whose turn it is among the older hours.
+/// Whose turn it is.
 #[derive(Debug, Default)]
 struct Turn {
+    older: Cursor,
+    differing: Cursor,
+}
+
+impl Turn {
+    /// The hours of the next round, of `hours` and of those that differ, both the newest first.
+    fn next(&mut self, hours: &[i64], differing: &[i64]) -> Vec<i64> {
+        let (newest, older) = hours.split_at(hours.len().min(NEWEST));
+        let mut now = [newest, self.older.next(older, OLDER)].concat();
+        let differing: Vec<i64> = differing.iter().copied().filter(|hour| !now.contains(hour)).collect();
+        now.extend(self.differing.next(&differing, DIFFERING));
+        now
+    }
+}
+
+/// A place in hours that come and go.
+#[derive(Debug, Default)]
+struct Cursor {
     /// The last one that was compared.
     last_us: Option<i64>,
 }
 
-impl Turn {
-    /// The hours of the next round, of `hours`, the newest first.
-    fn next(&mut self, hours: &[i64]) -> Vec<i64> {
-        let (newest, older) = hours.split_at(hours.len().min(NEWEST));
-        let after = self.last_us.map_or(0, |last| older.partition_point(|&hour| hour >= last));
-        let after = if after == older.len() { 0 } else { after };
-        let now = &older[after..older.len().min(after + OLDER)];
+impl Cursor {
+    /// The next `count` of `hours`, the newest first, and from the newest on again after the last.
+    fn next<'a>(&mut self, hours: &'a [i64], count: usize) -> &'a [i64] {
+        let after = self.last_us.map_or(0, |last| hours.partition_point(|&hour| hour >= last));
+        let after = if after == hours.len() { 0 } else { after };
+        let now = &hours[after..hours.len().min(after + count)];
         self.last_us = now.last().copied().or(self.last_us);
-        [newest, now].concat()
+        now
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_newest_hours_have_every_round_and_the_others_their_turn() {
-        let hours: Vec<i64> = (0..9).rev().collect();
-        let mut turn = Turn::default();
-        assert_eq!(turn.next(&hours), [8, 7, 6, 5, 4, 3]);
-        assert_eq!(turn.next(&hours), [8, 7, 2, 1, 0]);
-        // An hour later, the one before last is old, and has its turn with the others.
-        let hours: Vec<i64> = (1..10).rev().collect();
-        assert_eq!(turn.next(&hours), [9, 8, 7, 6, 5, 4]);
-        assert_eq!(turn.next(&[]), [0i64; 0]);
-        assert_eq!(turn.next(&[3]), [3]);
-    }
-
-    #[test]
-    fn the_board_names_what_differs_and_what_mends_it() {
-        let mut outcome =
-            super::super::results::tests::outcome(0, "press-07", super::super::Verdict::Differs);
-        outcome.detail = "oil: 3 readings, the archive holds 4".into();
-        let text = difference(2, &outcome);
-        assert!(
-            text.contains("2 machine-hours") && text.contains("press-07 at 1970-01-01T00:00:00"),
-            "{text}"
-        );
-        assert!(text.contains("stillwell rebuild"), "{text}");
-    }
-}
+mod tests;

@@ -251,6 +251,7 @@ pub fn settings(folder: &Path, limits: Limits) -> QuerySettings {
             password: String::new(),
             database: "stillwell".into(),
         },
+        has_machines: true,
         machines_file: Some(folder.join("machines.json")),
         hosts: vec!["plant.example".into()],
         limits,
@@ -320,10 +321,13 @@ impl Drop for Server {
 }
 
 pub async fn server(folder: &Path, limits: Limits) -> Server {
+    server_of(settings(folder, limits), Board::default()).await
+}
+
+/// A server that says on `board` how it is.
+pub async fn server_of(settings: QuerySettings, board: Board) -> Server {
     let metrics = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder().handle();
-    let settings = settings(folder, limits);
-    let server =
-        stillwell_query::bind(settings, Board::default(), metrics, Arc::new(SystemClock)).await.unwrap();
+    let server = stillwell_query::bind(settings, board, metrics, Arc::new(SystemClock)).await.unwrap();
     let (bound, stop) = (server.bound(), CancellationToken::new());
     tokio::spawn(server.run(stop.clone()));
     Server { bound, stop }

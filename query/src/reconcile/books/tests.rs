@@ -1,3 +1,5 @@
+use stillwell_schema::ledger::Rule;
+
 use super::*;
 
 fn window(machine: &str, sensor: &str, version: i64, values: &[f64]) -> WindowRow {
@@ -27,7 +29,17 @@ fn close_with(
     reach: Reach,
     readings: &[(&str, &str, i64, f64)],
 ) -> Vec<Outcome> {
-    let mut books = Books::new(windows, Lanes::from([(("t".to_owned(), 0), reach)]), refused);
+    close_all(refused, ErasedLanes::new(), windows, reach, readings)
+}
+
+fn close_all(
+    refused: Refused,
+    erased: ErasedLanes,
+    windows: Vec<WindowRow>,
+    reach: Reach,
+    readings: &[(&str, &str, i64, f64)],
+) -> Vec<Outcome> {
+    let mut books = Books::new(windows, Lanes::from([(("t".to_owned(), 0), reach)]), refused, erased);
     for &(machine, sensor, offset, value) in readings {
         books.add(Reading { topic: "t", partition: 0, machine, sensor, offset, value });
     }
@@ -112,7 +124,7 @@ fn a_missing_window_is_a_difference_once_the_lane_is_past_it() {
 
 #[test]
 fn series_that_were_refused_have_no_windows_and_are_told_apart() {
-    let refused = || Refused::from([("t".to_owned(), 0, "a".to_owned())]);
+    let refused = || Refused::from([(("t".to_owned(), 0, "a".to_owned()), 0..3)]);
     let readings = [("a", "x", 1, 1.0), ("a", "y", 2, 1.0), ("b", "y", 2, 1.0)];
     let found = close_with(refused(), vec![window("a", "x", 3, &[1.0])], reach(3, 3), &readings);
     let states: Vec<_> = found.iter().map(|one| (one.machine.as_str(), one.state)).collect();
@@ -121,6 +133,41 @@ fn series_that_were_refused_have_no_windows_and_are_told_apart() {
     // A window that is wrong is wrong.
     let found = close_with(refused(), vec![window("a", "x", 3, &[2.0])], reach(3, 3), &readings[..2]);
     assert_eq!(only(&found).0, Verdict::Differs);
+}
+
+#[test]
+fn what_was_refused_hides_no_window_that_is_missing_before_or_after() {
+    let refused = || Refused::from([(("t".to_owned(), 0, "a".to_owned()), 2..4)]);
+    let reading = |offset| ("a", "x", offset, 1.0);
+    let check = |offsets: &[i64], state, archive_count| {
+        let readings: Vec<_> = offsets.iter().map(|&offset| reading(offset)).collect();
+        let found = close_with(refused(), Vec::new(), reach(9, 9), &readings);
+        assert_eq!((only(&found).0, only(&found).1), (state, archive_count), "{offsets:?}");
+    };
+    check(&[2, 3], Verdict::Refused, 0);
+    check(&[1, 2, 3], Verdict::Differs, 1);
+    check(&[2, 3, 4], Verdict::Differs, 1);
+}
+
+#[test]
+fn what_retention_has_erased_from_the_archive_is_no_difference_of_the_views() {
+    let rule = |until_us| Rule { class: "all".into(), machines: Some("a".into()), keep_days: 1, until_us };
+    let check = |until_us, values: &[f64], archived: &[f64], expected| {
+        let lanes = ErasedLanes::from([(("t".to_owned(), 0), Erased::of(&[rule(until_us)]))]);
+        let readings: Vec<_> = archived.iter().zip(1..).map(|(&value, at)| ("a", "x", at, value)).collect();
+        let found =
+            close_all(Refused::new(), lanes, vec![window("a", "x", 9, values)], reach(9, 9), &readings);
+        assert_eq!((only(&found).0, found[0].lacking), expected, "{values:?} {archived:?}");
+    };
+    // The hour begins at 7.
+    check(8, &[1.0, 2.0], &[2.0], (Verdict::Erased, 1));
+    check(8, &[1.0, 2.0], &[], (Verdict::Erased, 2));
+    check(8, &[1.0, 2.0], &[1.0, 2.0], (Verdict::Equal, 0));
+    check(7, &[1.0, 2.0], &[2.0], (Verdict::Differs, 1));
+    // What the archive has and the view does not, is none of it.
+    check(8, &[1.0], &[1.0, 1.0], (Verdict::Differs, 0));
+    check(8, &[1.0, 2.0], &[3.0], (Verdict::Differs, 0));
+    check(8, &[1.0, 2.0], &[1.0, 1.5], (Verdict::Differs, 0));
 }
 
 #[test]

@@ -64,6 +64,7 @@ impl<S: Stage> Lanes<S> {
             revoked: revoked.clone(),
             display: DisplayCommit::new(id.clone(), self.display.clone()),
             end: Arc::clone(&end),
+            received: Arc::clone(&received),
         };
         let stage = Arc::clone(&self.sources.stage);
         let task = self.runtime.spawn(async move { stage.run(lane).await.map_err(|error| describe(&error)) });
