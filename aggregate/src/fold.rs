@@ -128,9 +128,15 @@ impl LaneFold {
         if is_known || self.guard.allows(machine, sensor) { self.series_of(machine, sensor) } else { REFUSED }
     }
 
-    /// What was refused of the machines of which more was since it was last asked for.
-    pub fn take_refused(&mut self) -> Vec<(NameCode, Refused)> {
-        self.guard.take_changed()
+    /// Goes on with what the lane's owners before have refused of a machine, from offset `since` on.
+    pub(crate) fn restore_refused(&mut self, machine: NameCode, refused: Refused, since: i64) {
+        self.guard.restore(machine, refused, since);
+    }
+
+    /// What was refused of the machines of which more was since it was last asked for, and since which offset; `start`
+    /// is where the lane began.
+    pub fn take_refused(&mut self, start: i64) -> Vec<(NameCode, Refused, i64)> {
+        self.guard.take_changed(start)
     }
 
     /// Series that were not taken in.

@@ -8,9 +8,9 @@ use stillwell_schema::TopicPartition;
 use stillwell_source::series::SeriesTable;
 
 use crate::error::AggregateError;
-use crate::fold::{Early, LaneFold, Latest, Missing, Stored};
+use crate::fold::{Early, LaneFold, Latest, Missing, Refused, Stored};
 use crate::histogram::Histogram;
-use crate::store::{SeriesRow, Store, Targets, WindowKey, WindowRow};
+use crate::store::{RefusedRow, SeriesRow, Store, Targets, WindowKey, WindowRow};
 use crate::window::{Fold, States, Window};
 
 /// Windows that one statement names: a server reads so many keys at once whatever its limits on a statement's
@@ -58,6 +58,19 @@ pub(crate) async fn series(
         let number = fold.series_of(table.intern_name(&row.machine), table.intern_name(&row.sensor));
         let stored = stored(row, high_us, table);
         fold.series_mut(number).restore(stored);
+    }
+    Ok(())
+}
+
+/// Brings what the lane's owners before have refused: what has no window for that stays known as such.
+pub(crate) async fn refused(
+    store: &impl Store,
+    lane: &TopicPartition,
+    fold: &mut LaneFold,
+    table: &mut SeriesTable,
+) -> Result<(), AggregateError> {
+    for RefusedRow { machine, series, readings, since } in store.refused(lane).await? {
+        fold.restore_refused(table.intern_name(&machine), Refused { series, readings }, since);
     }
     Ok(())
 }

@@ -51,26 +51,27 @@ pub fn take(
     parts
 }
 
-/// Encodes what was refused since offset `since` of the machines of which that has changed; none where there are none.
+/// Encodes what was refused of the machines of which that has changed; none where there are none. `start` is where the
+/// lane began.
 pub(crate) fn refused(
     lane: &TopicPartition,
     fold: &mut LaneFold,
     table: &SeriesTable,
     version: i64,
-    since: i64,
+    start: i64,
 ) -> Option<Part> {
-    let rows = fold.take_refused();
+    let rows = fold.take_refused(start);
     if rows.is_empty() {
         return None;
     }
     let mut block = Block::new(7, rows.len());
     block.strings("topic", rows.iter().map(|_| &*lane.topic));
     block.i32s("partition", rows.iter().map(|_| lane.partition));
-    block.strings("machine", rows.iter().map(|(machine, _)| table.name(*machine)));
+    block.strings("machine", rows.iter().map(|(machine, ..)| table.name(*machine)));
     block.i64s("version", rows.iter().map(|_| version));
-    block.u64s("series", rows.iter().map(|(_, refused)| refused.series));
-    block.u64s("readings", rows.iter().map(|(_, refused)| refused.readings));
-    block.i64s("since", rows.iter().map(|_| since));
+    block.u64s("series", rows.iter().map(|(_, refused, _)| refused.series));
+    block.u64s("readings", rows.iter().map(|(_, refused, _)| refused.readings));
+    block.i64s("since", rows.iter().map(|(_, _, since)| *since));
     Some(Part { table: "refused_series".into(), rows: rows.len(), bytes: block.finish() })
 }
 

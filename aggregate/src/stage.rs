@@ -152,6 +152,7 @@ impl<S: Store> Aggregate<S> {
             (fold.counted_from, fold.readings, fold.late) =
                 (standing.position, standing.readings, standing.late);
         }
+        reload::refused(&self.store, &lane.id, &mut fold, &mut table).await?;
         let mut lateness = LaneLateness::default();
         lateness.restore(self.store.lateness(&lane.id).await?, &mut table);
         let wanted = scoring.wanted(&fold);
@@ -320,11 +321,11 @@ impl<S: Store> LaneTask<'_, S> {
         let (lane, position) = (self.lane.id.clone(), self.position);
         let is_much = work.fold.coarse_bytes() > self.share.windows_bytes_max() / 2;
         let level = self.pace.level(work.fold.changed(Level::All), is_much, Instant::now());
-        let since = self.lane.start.0;
+        let start = self.lane.start.0;
         let (work, parts, alerts) = compute(move || {
             let Work { fold, table, scoring, lateness, targets, .. } = &mut *work;
             let mut parts = snapshot::take(&lane, fold, table, level, position, targets);
-            parts.extend(snapshot::refused(&lane, fold, table, position, since));
+            parts.extend(snapshot::refused(&lane, fold, table, position, start));
             if level == Level::All {
                 lateness.snapshot(&lane, position, table, &mut parts);
             }

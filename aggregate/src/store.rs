@@ -99,6 +99,15 @@ pub struct HighRow {
     pub(crate) high: i64,
 }
 
+/// What is kept of a machine of which series were refused.
+#[derive(Clone, Debug, PartialEq, Eq, Row, Deserialize)]
+pub struct RefusedRow {
+    pub(crate) machine: String,
+    pub(crate) series: u64,
+    pub(crate) readings: u64,
+    pub(crate) since: i64,
+}
+
 /// A window's name within its table and lane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct WindowKey<'a> {
@@ -178,6 +187,9 @@ pub(crate) trait Store: Clone + Send + Sync + 'static {
 
     /// What is kept of how late a lane's machines are.
     fn lateness(&self, lane: &TopicPartition) -> impl Answer<Vec<LatenessRow>>;
+
+    /// What a lane's owners before have refused.
+    fn refused(&self, lane: &TopicPartition) -> impl Answer<Vec<RefusedRow>>;
 
     /// Writes Native blocks into a table.
     fn insert(&self, table: &str, blocks: Vec<Bytes>) -> impl Answer<()>;

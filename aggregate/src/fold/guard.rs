@@ -44,6 +44,8 @@ pub(super) struct Guard {
     taken: usize,
     names: FxHashSet<(NameCode, NameCode)>,
     refused: HashMap<NameCode, Refused, FxBuildHasher>,
+    /// What the lane's owners before have refused, and since when.
+    before: HashMap<NameCode, (Refused, i64), FxBuildHasher>,
     /// Machines of which more was refused since that was last asked for.
     changed: FxHashSet<NameCode>,
 }
@@ -63,6 +65,7 @@ impl Guard {
             taken: 0,
             names: FxHashSet::default(),
             refused: HashMap::default(),
+            before: HashMap::default(),
             changed: FxHashSet::default(),
         }
     }
@@ -93,10 +96,22 @@ impl Guard {
         self.changed.insert(machine);
     }
 
-    /// What was refused of the machines of which more was since it was last asked for.
-    pub(super) fn take_changed(&mut self) -> Vec<(NameCode, Refused)> {
+    /// Goes on with what the lane's owners before have refused of a machine, from offset `since` on.
+    pub(super) fn restore(&mut self, machine: NameCode, refused: Refused, since: i64) {
+        self.before.insert(machine, (refused, since));
+    }
+
+    /// What was refused of the machines of which more was since it was last asked for, and since which offset; `start`
+    /// is where this lane began. Names from before are not known: of the series there are at least so many.
+    pub(super) fn take_changed(&mut self, start: i64) -> Vec<(NameCode, Refused, i64)> {
         let changed = std::mem::take(&mut self.changed).into_iter();
-        changed.filter_map(|machine| Some((machine, *self.refused.get(&machine)?))).collect()
+        let all = changed.filter_map(|machine| {
+            let Refused { series, readings } = *self.refused.get(&machine)?;
+            let (before, since) = self.before.get(&machine).copied().unwrap_or((Refused::default(), start));
+            let (series, readings) = (series.max(before.series), readings + before.readings);
+            Some((machine, Refused { series, readings }, since))
+        });
+        all.collect()
     }
 
     /// Series that were refused, of all machines, as far as they are remembered.
@@ -139,10 +154,24 @@ mod tests {
         assert!(!guard.allows(1, 1) && !guard.allows(1, 1) && !guard.allows(1, 2));
         guard.count(1, 10);
         guard.count(1, 5);
-        assert_eq!(guard.take_changed(), [(1, Refused { series: 2, readings: 15 })]);
-        assert_eq!(guard.take_changed(), []);
+        assert_eq!(guard.take_changed(7), [(1, Refused { series: 2, readings: 15 }, 7)]);
+        assert_eq!(guard.take_changed(7), []);
         assert!(!guard.allows(2, 1));
         guard.count(2, 1);
-        assert_eq!(guard.take_changed(), [(2, Refused { series: 1, readings: 1 })], "and no other machine");
+        assert_eq!(
+            guard.take_changed(7),
+            [(2, Refused { series: 1, readings: 1 }, 7)],
+            "and no other machine"
+        );
+    }
+
+    #[test]
+    fn a_lane_goes_on_with_what_was_refused_before_it() {
+        let mut guard = Guard::new(SeriesLimits { per_machine: 0, total: 9 }, Arc::default());
+        guard.restore(1, Refused { series: 3, readings: 40 }, 5);
+        assert_eq!(guard.take_changed(90), []);
+        assert!(!guard.allows(1, 1));
+        guard.count(1, 2);
+        assert_eq!(guard.take_changed(90), [(1, Refused { series: 3, readings: 42 }, 5)]);
     }
 }

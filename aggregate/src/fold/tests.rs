@@ -368,9 +368,9 @@ fn series_beyond_their_bounds_are_counted_and_leave_nothing() {
     let log: Vec<Reading> = (0..8).map(|n| Reading { sensor: n % 4, ..Reading::at(NOW_S, 1) }).collect();
     lane.feed(&log, 0, 8, &Store::default());
     assert_eq!((lane.fold.len(), lane.fold.refused_series()), (2, 2));
-    let refused = lane.fold.take_refused();
+    let refused = lane.fold.take_refused(0);
     assert_eq!(
-        refused.iter().map(|(_, refused)| *refused).collect::<Vec<_>>(),
+        refused.iter().map(|(_, refused, _)| *refused).collect::<Vec<_>>(),
         [Refused { series: 2, readings: 4 }]
     );
     let mut store = Store::default();

@@ -17,7 +17,9 @@ use super::world::{Weather, World};
 use crate::error::AggregateError;
 use crate::lateness::LatenessRow;
 use crate::scoring::restore::Rows as MachineRows;
-use crate::store::{HighRow, SeriesRow, Standing, Store, TablePosition, Targets, WindowKey, WindowRow};
+use crate::store::{
+    HighRow, RefusedRow, SeriesRow, Standing, Store, TablePosition, Targets, WindowKey, WindowRow,
+};
 
 /// The longest that a write takes effect after its writer has given it up, or died, ms.
 const LINGERS_MS: u64 = 20_000;
@@ -183,6 +185,11 @@ impl Store for Model {
     async fn lateness(&self, lane: &TopicPartition) -> Result<Vec<LatenessRow>, AggregateError> {
         let partition = lane.partition;
         self.ask(move |tables| tables.lateness(partition)).await
+    }
+
+    /// Histories have no bounds of series.
+    async fn refused(&self, _: &TopicPartition) -> Result<Vec<RefusedRow>, AggregateError> {
+        Ok(Vec::new())
     }
 
     async fn insert(&self, table: &str, blocks: Vec<Bytes>) -> Result<(), AggregateError> {

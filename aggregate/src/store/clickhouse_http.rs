@@ -11,7 +11,10 @@ use clickhouse::{Client, Compression, RowOwned, RowRead};
 use stillwell_schema::TopicPartition;
 use tokio::time::timeout;
 
-use super::{HighRow, MachineRows, SeriesRow, Standing, Store, TablePosition, Targets, WindowKey, WindowRow};
+use super::{
+    HighRow, MachineRows, RefusedRow, SeriesRow, Standing, Store, TablePosition, Targets, WindowKey,
+    WindowRow,
+};
 use crate::error::AggregateError;
 use crate::lateness::{self, LatenessRow};
 use crate::scoring::restore;
@@ -146,6 +149,14 @@ impl Store for ClickHouse {
 
     async fn lateness(&self, lane: &TopicPartition) -> Result<Vec<LatenessRow>, AggregateError> {
         self.rows(&lateness::select(lane)).await
+    }
+
+    async fn refused(&self, lane: &TopicPartition) -> Result<Vec<RefusedRow>, AggregateError> {
+        let of = is(lane);
+        self.rows(&format!(
+            "SELECT machine, series, readings, since FROM {{database}}.refused_series FINAL WHERE {of}"
+        ))
+        .await
     }
 
     /// Whole or not at all as far as ClickHouse promises it for one statement; the rows are absolute, so a
