@@ -1,13 +1,13 @@
 //! Settings into running stages: each is a task of this process, started again with backoff where it ends
 //! in an error, and stopped in order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::future::Future;
 use std::path::Path;
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -400,11 +400,12 @@ impl Running {
         let stop = CancellationToken::new();
         let (stopping, board) = (stop.clone(), board.clone());
         let task = tokio::spawn(async move {
+            let mut fencings = Fencings::default();
             while let Err(error) = stage(stopping.clone()).await {
                 let error = anyhow::Error::new(error);
-                // Two processes that take each other's place by turns would never get on.
-                let is_final =
+                let is_fenced =
                     error.chain().any(|cause| matches!(cause.downcast_ref(), Some(ConsumerError::Fenced)));
+                let is_final = is_fenced && fencings.add(Instant::now());
                 let why = error.to_string();
                 error!(stage = name, error = why, is_final, "stage ended");
                 board.set(name, State::Failed, why);
@@ -429,6 +430,24 @@ impl Running {
     }
 }
 
+/// Times at which another member of the same name took a stage's place. A broker that comes back from a crash may
+/// say so of a stage's own former request, so the stage tries again; but two processes that take each other's place by
+/// turns would never get on.
+#[derive(Debug, Default)]
+struct Fencings(VecDeque<Instant>);
+
+impl Fencings {
+    const WITHIN: Duration = Duration::from_secs(600);
+    const MAX: usize = 3;
+
+    /// Notes one; whether they are too many.
+    fn add(&mut self, now: Instant) -> bool {
+        self.0.push_back(now);
+        self.0.retain(|&at| now - at < Self::WITHIN);
+        self.0.len() >= Self::MAX
+    }
+}
+
 /// The machine's clock.
 #[must_use]
 pub fn clock() -> Arc<dyn Clock> {
@@ -438,6 +457,15 @@ pub fn clock() -> Arc<dyn Clock> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_stage_that_is_fenced_again_and_again_gives_up() {
+        let (mut fencings, start) = (Fencings::default(), Instant::now());
+        let after = |seconds| start + Duration::from_secs(seconds);
+        assert!(!fencings.add(start) && !fencings.add(after(100)));
+        assert!(!fencings.add(after(650)), "the first is long ago");
+        assert!(fencings.add(after(690)));
+    }
 
     #[test]
     fn stages_are_named_and_unknown_ones_refused() {

@@ -52,7 +52,7 @@ mod tests {
     fn a_machine_has_run_out_by_the_longest_of_its_classes_and_the_latest_tombstone() {
         let mut erased = Erased::default();
         assert_eq!(erased.until_us("press-1"), None);
-        let rules = |by| [rule("all", Some("*"), 10 + by), rule("press", Some("press-*"), 5 + by)];
+        let rules = |by: i64| [rule("all", Some("*"), 10 + by), rule("press", Some("press-*"), 5 + by)];
         erased.add(&rules(3));
         erased.add(&rules(0));
         erased.add(&[rule("bare", None, 99)]);
