@@ -25,18 +25,17 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
 use rustc_hash::FxBuildHasher;
-use stillwell_schema::quality;
-use stillwell_source::chunk::{RecordChunk, RecordRef};
 use stillwell_source::columns::ReadingColumns;
 use stillwell_source::series::{NameCode, SeriesCode, SeriesTable};
 
-use crate::window::{Fold, WIDTHS_US, Window, start_of};
+use crate::window::{WIDTHS_US, Window, start_of};
 
 mod groups;
 mod guard;
 mod level;
 mod open;
 mod parallel;
+mod readings;
 mod series;
 
 pub use groups::Groups;
@@ -45,11 +44,9 @@ use guard::Guard;
 pub use guard::{Refused, SeriesLimits};
 pub use level::{Level, Widths};
 use parallel::Tally;
+pub use readings::Origin;
+use readings::Readings;
 pub use series::{Early, Latest, SeriesState, Stored};
-
-/// A reading whose time is further past its record's Kafka timestamp is early. A day leaves room for clocks
-/// that tell local time.
-const EARLY_US: i64 = 86_400_000_000;
 
 /// Memory of a series' last reading and of its newest windows on their way to the store.
 const CHANGED_BYTES: usize = 256 + 4 * size_of::<Window>();
@@ -343,118 +340,6 @@ impl LaneFold {
             + (self.series.capacity() - self.series.len()) * size_of::<SeriesState>()
             + (self.numbers.capacity() + self.counts.capacity()) * 4
             + self.by_name.capacity() * (size_of::<((NameCode, NameCode), u32)>() + 1)
-    }
-}
-
-/// What a record says of its readings.
-#[derive(Clone, Copy, Debug)]
-pub struct Origin {
-    /// Its offset.
-    pub offset: i64,
-    /// Its Kafka timestamp, ms; not positive where it is not known.
-    pub timestamp_ms: i64,
-    /// Readings of a later time are early.
-    early_after_us: i64,
-}
-
-impl Origin {
-    /// Of a record's offset and Kafka timestamp, ms.
-    #[must_use]
-    pub fn new(offset: i64, timestamp_ms: i64) -> Self {
-        // A broker that does not know says -1, a client that does not know 0: then nothing is early.
-        let early_after_us = if timestamp_ms > 0 {
-            timestamp_ms.saturating_mul(1000).saturating_add(EARLY_US)
-        } else {
-            i64::MAX
-        };
-        Self { offset, timestamp_ms, early_after_us }
-    }
-
-    /// Of a record.
-    #[must_use]
-    pub fn of(record: &RecordRef<'_>) -> Self {
-        Self::new(record.offset.0, record.timestamp_ms)
-    }
-
-    /// Of each record of a chunk.
-    #[must_use]
-    pub fn all(chunk: &RecordChunk) -> Vec<Self> {
-        chunk.records().map(|record| Self::of(&record)).collect()
-    }
-
-    /// Whether a reading of this time is early.
-    #[must_use]
-    pub fn is_early(self, time_us: i64) -> bool {
-        time_us > self.early_after_us
-    }
-}
-
-/// A chunk's readings.
-pub(crate) struct Readings<'a> {
-    pub(crate) columns: &'a ReadingColumns,
-    /// By record of the chunk.
-    pub(crate) origins: &'a [Origin],
-    pub(crate) table: &'a SeriesTable,
-    /// Widths of the windows that are kept.
-    pub(crate) widths: Widths,
-    /// Readings below this offset were counted before.
-    pub(crate) counted_from: i64,
-}
-
-impl Readings<'_> {
-    #[inline]
-    pub(crate) fn origin(&self, row: usize) -> Origin {
-        self.origins[self.columns.record[row] as usize]
-    }
-
-    #[inline]
-    fn is_bad(&self, row: usize) -> bool {
-        quality::is_bad(self.columns.quality[row])
-    }
-
-    /// The string state of a reading.
-    #[inline]
-    fn state(&self, row: usize) -> Option<&str> {
-        if self.columns.text.is_empty() { None } else { self.columns.text_of(row) }
-    }
-
-    /// Whether a window holds anything of it.
-    fn counts(&self, row: usize) -> bool {
-        self.columns.has_value[row] || self.is_bad(row) || self.state(row).is_some()
-    }
-
-    /// How many were not counted before.
-    fn counted(&self) -> u64 {
-        let is_new = |origin: &Origin| origin.offset >= self.counted_from;
-        if self.origins.first().is_none_or(is_new) {
-            return self.columns.len() as u64;
-        }
-        self.columns.record.iter().filter(|&&record| is_new(&self.origins[record as usize])).count() as u64
-    }
-
-    /// Folds a reading in.
-    fn fold(&self, row: usize, fold: &mut Fold) {
-        let time_us = self.columns.time_us[row];
-        if self.columns.has_value[row] {
-            fold.add(time_us, self.columns.value[row], self.is_bad(row));
-        } else {
-            fold.add_valueless(self.is_bad(row));
-        }
-        if let Some(state) = self.state(row) {
-            fold.add_state(time_us, state);
-        }
-    }
-
-    /// A reading as its series' last.
-    fn latest(&self, row: usize, score: Option<f32>) -> Latest {
-        let columns = self.columns;
-        Latest {
-            time_us: columns.time_us[row],
-            value: columns.has_value[row].then_some(columns.value[row]),
-            text: self.state(row).map(Into::into),
-            quality: columns.quality[row],
-            score,
-        }
     }
 }
 

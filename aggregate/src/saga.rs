@@ -24,7 +24,7 @@ mod log;
 mod progress;
 mod stored;
 
-pub use driver::{Die, Driver, Moment};
+pub use driver::{Die, Driver, Moment, Watch};
 pub use lease::Lease;
 pub use log::{Answer, Event, Line, Log};
 pub use progress::{Phase, Progress};

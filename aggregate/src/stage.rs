@@ -425,5 +425,5 @@ async fn moved(targets: &mut watch::Receiver<Targets>, work: &Option<Box<Work>>)
             return;
         }
     }
-    pending().await
+    pending::<()>().await;
 }

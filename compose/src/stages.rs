@@ -1,7 +1,7 @@
 //! Settings into running stages: each is a task of this process, started again with backoff where it ends
 //! in an error, and stopped in order.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::path::Path;
@@ -29,6 +29,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::error;
 
 use crate::config::{Config, Query, Registry, Sparkplug, Topic};
+
+mod fencings;
+
+use fencings::Fencings;
 
 /// Between two starts of a stage that ends in an error.
 const RESTART: Duration = Duration::from_secs(2);
@@ -430,24 +434,6 @@ impl Running {
     }
 }
 
-/// Times at which another member of the same name took a stage's place. A broker that comes back from a crash may
-/// say so of a stage's own former request, so the stage tries again; but two processes that take each other's place by
-/// turns would never get on.
-#[derive(Debug, Default)]
-struct Fencings(VecDeque<Instant>);
-
-impl Fencings {
-    const WITHIN: Duration = Duration::from_secs(600);
-    const MAX: usize = 3;
-
-    /// Notes one; whether they are too many.
-    fn add(&mut self, now: Instant) -> bool {
-        self.0.push_back(now);
-        self.0.retain(|&at| now - at < Self::WITHIN);
-        self.0.len() >= Self::MAX
-    }
-}
-
 /// The machine's clock.
 #[must_use]
 pub fn clock() -> Arc<dyn Clock> {
@@ -457,15 +443,6 @@ pub fn clock() -> Arc<dyn Clock> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_stage_that_is_fenced_again_and_again_gives_up() {
-        let (mut fencings, start) = (Fencings::default(), Instant::now());
-        let after = |seconds| start + Duration::from_secs(seconds);
-        assert!(!fencings.add(start) && !fencings.add(after(100)));
-        assert!(!fencings.add(after(650)), "the first is long ago");
-        assert!(fencings.add(after(690)));
-    }
 
     #[test]
     fn stages_are_named_and_unknown_ones_refused() {

@@ -288,7 +288,7 @@ impl Stretch {
         for file in &self.files {
             let (rows, filter) = (&mut self.rows, &self.filter);
             let read = each_batch(file.clone(), Some(&rows::COLUMNS), &mut |batch| {
-                rows.take(batch, part, filter, table)
+                rows.take(batch, part, filter, table);
             });
             read.map_err(LifeError::arrow(&self.lane))?;
         }

@@ -88,8 +88,8 @@ fn records_of(partition: i32, first: i64, rows: usize) -> RecordBatch {
         })
         .collect();
     let flat = || headers.iter().flatten();
-    let names = StringArray::from_iter_values(flat().map(|(name, _)| *name));
-    let values = BinaryArray::from_iter_values(flat().map(|(_, value)| value.as_bytes()));
+    let names = StringArray::from_iter_values(flat().map(|(name, _)| *name).collect::<Vec<_>>());
+    let values = BinaryArray::from_iter_values(flat().map(|(_, value)| value.as_bytes()).collect::<Vec<_>>());
     let flat_headers = StructArray::new(header_fields(), vec![Arc::new(names), Arc::new(values)], None);
     let DataType::List(header) = RECORDS.field_with_name("headers").unwrap().data_type() else { panic!() };
     let lengths = OffsetBuffer::from_lengths(headers.iter().map(Vec::len));

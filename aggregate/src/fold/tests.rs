@@ -1,7 +1,8 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use stillwell_schema::{Offset, TopicPartition};
+use stillwell_schema::{Offset, TopicPartition, quality};
+use stillwell_source::chunk::RecordChunk;
 use stillwell_source::decode::decode_chunk;
 use stillwell_source::decode::json::JsonDecoder;
 use stillwell_source::settings::TimeUnit;

@@ -105,7 +105,7 @@ impl Block {
     }
 }
 
-fn column<'a>(rest: &mut &'a [u8], kind: &str, rows: usize) -> Column {
+fn column(rest: &mut &[u8], kind: &str, rows: usize) -> Column {
     match kind {
         "String" => Column::Texts(many(rest, rows, text)),
         "Int32" => Column::Ints(many(rest, rows, |rest| i64::from(rest.get_i32_le()))),

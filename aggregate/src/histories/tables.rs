@@ -126,13 +126,16 @@ fn replace<K: Ord, R>(rows: &mut BTreeMap<K, R>, key: K, row: R, version: impl F
     }
 }
 
+/// Reads a row of a table's block.
+type ReadRow = fn(&str, &Block, usize) -> Row;
+
 /// The rows of a block that is written into a table.
 ///
 /// # Panics
 /// Where the server would refuse it.
 pub(super) fn rows(table: &str, bytes: &[u8]) -> Vec<Row> {
     let block = Block::read(bytes);
-    let (columns, row): (usize, fn(&str, &Block, usize) -> Row) = match table {
+    let (columns, row): (usize, ReadRow) = match table {
         "latest_rows" => (SERIES_COLUMNS, series),
         "positions" => (POSITION_COLUMNS, position),
         "lane_positions" => (TABLE_POSITION_COLUMNS, table_position),

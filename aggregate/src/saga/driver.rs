@@ -32,6 +32,9 @@ impl Moment {
 /// Called at each moment of each step, by the step's name: how a test ends a process where it wants to.
 pub type Die = Arc<dyn Fn(&str, Moment) + Send + Sync>;
 
+/// Told of each step by its name as it is begun, and whether it is being undone.
+pub type Watch = Arc<dyn Fn(&str, bool) + Send + Sync>;
+
 /// One process, as it drives sagas.
 pub struct Driver<'a, L> {
     /// Where lines and leases are kept.
@@ -48,8 +51,8 @@ pub struct Driver<'a, L> {
     pub stop: CancellationToken,
     /// What is called at each moment of each step.
     pub die: Die,
-    /// What is told of each step as it is begun, and whether it is being undone.
-    pub watch: Arc<dyn Fn(&str, bool) + Send + Sync>,
+    /// What is told of each step.
+    pub watch: Watch,
 }
 
 impl<L: Log> Driver<'_, L> {
