@@ -39,6 +39,8 @@ pub(super) struct Pace {
     /// The same of all widths.
     coarse_at: Instant,
     is_coarse_changed: bool,
+    /// Whether alerts wait, which take no more with them than they must.
+    is_urgent: bool,
     /// Readings folded since all widths were written.
     readings: usize,
     /// The position of the last snapshot.
@@ -54,6 +56,7 @@ impl Pace {
             is_fine_changed: false,
             coarse_at: now + intervals.coarse,
             is_coarse_changed: false,
+            is_urgent: false,
             readings: 0,
             sent: position,
             snapshots: 0,
@@ -65,6 +68,7 @@ impl Pace {
         (self.is_fine_changed, self.is_coarse_changed) = (true, true);
         self.readings += readings;
         if has_alerts {
+            self.is_urgent = true;
             self.fine_at = self.fine_at.min(now);
         }
     }
@@ -79,7 +83,8 @@ impl Pace {
     /// What is written now, where windows of so many series changed since all widths were written; `is_much` where
     /// they may wait no longer.
     pub(super) fn level(&self, series: usize, is_much: bool, now: Instant) -> Level {
-        let is_cheap = series <= self.intervals.few_series || series * READINGS_PER_SERIES <= self.readings;
+        let is_few = series <= self.intervals.few_series || series * READINGS_PER_SERIES <= self.readings;
+        let is_cheap = is_few && !self.is_urgent;
         if now >= self.coarse_at || is_cheap || is_much { Level::All } else { Level::Fine }
     }
 
@@ -87,7 +92,7 @@ impl Pace {
     pub(super) fn sent(&mut self, level: Level, position: i64, end: i64, now: Instant) {
         let is_behind = end - position > position - self.sent;
         self.sent = position;
-        self.is_fine_changed = false;
+        (self.is_fine_changed, self.is_urgent) = (false, false);
         self.fine_at = now + self.intervals.fine * if is_behind { CATCHING_UP } else { 1 };
         if level == Level::All {
             self.is_coarse_changed = false;
@@ -98,7 +103,9 @@ impl Pace {
 
     /// The snapshot is stored: a store that is slow gets a rest. Whether it is time to look at the memory.
     pub(super) fn landed(&mut self, now: Instant) -> bool {
-        self.fine_at = self.fine_at.max(now + self.intervals.fine / 4);
+        if !self.is_urgent {
+            self.fine_at = self.fine_at.max(now + self.intervals.fine / 4);
+        }
         self.snapshots += 1;
         self.snapshots.is_multiple_of(LOOK_AFTER)
     }
@@ -140,7 +147,7 @@ mod tests {
         let start = Instant::now();
         let mut pace = Pace::new(INTERVALS, 0, start);
         pace.changed(1, true, start);
-        assert_eq!(pace.due(), Some(start));
+        assert_eq!((pace.due(), pace.level(1, false, start)), (Some(start), Level::Fine));
         pace.sent(Level::All, 10, 100, start);
         pace.changed(1, false, start);
         assert_eq!(pace.due(), Some(start + INTERVALS.fine * CATCHING_UP));
