@@ -147,7 +147,7 @@ impl Views {
 
     /// Readings in the views, over all series and windows.
     pub(crate) fn readings(&self) -> anyhow::Result<u64> {
-        self.number(&format!("SELECT sum(count) FROM {DATABASE}.readings_1d FORMAT TabSeparated"))
+        self.number(&format!("SELECT sum(count) FROM {DATABASE}.readings_10s FORMAT TabSeparated"))
     }
 
     /// Machines with a model in force, and rows that they have had in their life.
