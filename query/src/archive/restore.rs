@@ -20,7 +20,6 @@ use datafusion::common::config::ConfigOptions;
 use datafusion::common::stats::Precision;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{Result, Statistics};
-use datafusion::error::DataFusionError;
 use datafusion::execution::TaskContext;
 use datafusion::physical_expr::utils::collect_columns;
 use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr, PhysicalSortExpr};
@@ -41,6 +40,7 @@ use stillwell_schema::paths::FileKind;
 use self::rebuild::Rebuild;
 use super::files::Files;
 use super::places::Places;
+use crate::engine::leaf::only_child;
 
 const VALUE: &str = "value";
 
@@ -139,9 +139,7 @@ impl ExecutionPlan for RestoreExec {
         self: Arc<Self>,
         children: Vec<Arc<dyn ExecutionPlan>>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let [input] = <[_; 1]>::try_from(children).map_err(|children| {
-            DataFusionError::Internal(format!("{} children, expected one", children.len()))
-        })?;
+        let input = only_child(children)?;
         Ok(self.above(input))
     }
 

@@ -12,7 +12,6 @@ use async_trait::async_trait;
 use datafusion::catalog::Session;
 use datafusion::common::Result;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion::error::DataFusionError;
 use datafusion::execution::TaskContext;
 use datafusion::execution::context::QueryPlanner;
 use datafusion::logical_expr::LogicalPlan;
@@ -29,6 +28,7 @@ use futures::StreamExt;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::leaf::only_child;
 use super::running::Running;
 
 /// Batches that wait for the client.
@@ -119,9 +119,7 @@ impl ExecutionPlan for Deadline {
         self: Arc<Self>,
         children: Vec<Arc<dyn ExecutionPlan>>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let [input] = <[_; 1]>::try_from(children).map_err(|children| {
-            DataFusionError::Internal(format!("{} children, expected one", children.len()))
-        })?;
+        let input = only_child(children)?;
         Ok(Arc::new(Self { input, running: Arc::clone(&self.running) }))
     }
 

@@ -4,10 +4,10 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
+use crate::engine::leaf::only_child;
 use arrow::array::{AsArray, BooleanArray, RecordBatch};
 use arrow::datatypes::{DataType, Int64Type, Schema};
 use datafusion::common::Result;
-use datafusion::error::DataFusionError;
 use datafusion::logical_expr::{ColumnarValue, Operator};
 use datafusion::physical_expr::expressions::{BinaryExpr, col, lit};
 use datafusion::physical_expr::{PhysicalExpr, conjunction};
@@ -77,9 +77,7 @@ impl PhysicalExpr for Among {
         self: Arc<Self>,
         children: Vec<Arc<dyn PhysicalExpr>>,
     ) -> Result<Arc<dyn PhysicalExpr>> {
-        let [offset] = <[_; 1]>::try_from(children).map_err(|children| {
-            DataFusionError::Internal(format!("{} children, expected one", children.len()))
-        })?;
+        let offset = only_child(children)?;
         Ok(Arc::new(Self { offset, offsets: Arc::clone(&self.offsets) }))
     }
 

@@ -25,6 +25,7 @@ use super::{SEQ, TRACE_ID, traceparents};
 use crate::archive::files::Files;
 use crate::archive::places::{Origin, Places};
 use crate::archive::{ArchiveError, Catalogue};
+use crate::engine::leaf::only_child;
 
 /// Where it looks.
 #[derive(Debug)]
@@ -91,9 +92,7 @@ impl ExecutionPlan for TraceExec {
         self: Arc<Self>,
         children: Vec<Arc<dyn ExecutionPlan>>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let [input] = <[_; 1]>::try_from(children).map_err(|children| {
-            DataFusionError::Internal(format!("{} children, expected one", children.len()))
-        })?;
+        let input = only_child(children)?;
         Ok(Arc::new(Self::new(input, Arc::clone(&self.schema), Arc::clone(&self.sources))))
     }
 
