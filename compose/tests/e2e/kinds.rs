@@ -22,7 +22,8 @@ fn states_and_counters_have_views_of_their_own() {
         producer.send("press", reading.to_string().as_bytes());
     }
     producer.flush();
-    stack.wait_number("select sum(readings) from states_1m", "states", |n| n == 3 * 4);
+    stack.wait_number("select count(*) from readings", "archived", |n| n == 8);
+    stack.wait_views();
     let counter =
         "select increase, resets, rate, avg_held, area_held from readings_1m where sensor = 'strokes'";
     let expected = [json!(13.0), json!(1), json!(13.0 / 50.0), json!(6.8), json!(340e6)];

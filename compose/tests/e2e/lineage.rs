@@ -30,7 +30,7 @@ fn a_cell_leads_to_its_records_and_their_traces() {
     producer.flush();
     let all = 2 * READINGS.cast_signed();
     stack.wait_number("select count(*) from readings", "archived", |n| n == all);
-    stack.wait_number("select cast(sum(count) as bigint) from readings_1d", "in views", |n| n == all);
+    stack.wait_views();
 
     // Readings are a second apart, and the first one's time begins a window.
     let at = BASE_US + 13_500_000;

@@ -36,13 +36,14 @@ fn faults_become_anomalies_and_alerts_each_once() {
     // In the middle of it: what is scored and what is published then differ.
     stack.kill();
     stack.restart();
-    let behind = "select cast(sum(end_offset - position) as bigint) from pipeline_positions";
     let distinct = "select count(*) from (select distinct machine, sensor, time from readings)";
     stack.wait_number(distinct, "archived", |n| n == READINGS);
-    stack.wait_number(behind, "positions", |n| n == 0);
+    let behind = "select cast(sum(end_offset - visible) as bigint) from pipeline_watermarks";
+    stack.wait_number(behind, "records that archive or views are behind", |n| n == 0);
     let all = stack.number("select count(*) from readings");
     assert!(all > READINGS, "some records came twice");
-    stack.wait_number("select cast(sum(count) as bigint) from readings_1d", "in views", |n| n == all);
+    stack.wait_views();
+    assert_eq!(stack.number("select cast(sum(count) as bigint) from readings_1d"), all, "in views");
 
     stack.wait_number("select count(*) from machines_scored where model <> ''", "models", |n| n == 6);
     let anomalies = anomalies(&stack);

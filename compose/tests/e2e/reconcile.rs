@@ -22,9 +22,7 @@ fn what_was_tampered_with_is_named_and_nothing_else() {
     producer.flush();
     let all = (READINGS * 2 * MACHINES.len() as u64).cast_signed();
     stack.wait_number("select count(*) from readings", "archived", |n| n == all);
-    stack.wait_number("select cast(sum(count) as bigint) from readings_1h", "in views", |n| n == all);
-    let behind = "select count(*) from pipeline_watermarks where visible < durable or visible is null or durable is null";
-    stack.wait_number(behind, "all watermarks meet", |n| n == 0);
+    stack.wait_views();
     let lateness = stack.rows("select readings, late from machine_lateness order by machine");
     assert_eq!(lateness.len(), MACHINES.len(), "{lateness:?}");
 

@@ -170,6 +170,13 @@ impl Stack {
         }
     }
 
+    /// Waits until the views of every width show what is archived.
+    pub(crate) fn wait_views(&self) {
+        let behind = "select count(*) from pipeline_watermarks \
+                      where visible < durable or visible is null or durable is null";
+        self.wait_number(behind, "partitions that a view is behind in", |n| n == 0);
+    }
+
     /// Status and body of a request.
     pub(crate) fn http(&self, method: &str, path: &str, body: &str) -> Result<(u16, String), String> {
         let base = self.endpoint("http").trim_start_matches("http://").trim_end_matches('/').to_owned();

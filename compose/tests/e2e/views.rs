@@ -39,11 +39,6 @@ const BLOWS: [Blow; 14] = [
 /// The lanes' own mark: it moves after all else that is below it is written.
 const PROGRESS: &str = "select cast(sum(position) as bigint) from pipeline_positions";
 
-/// Lanes of the archive that the views are behind of.
-const BEHIND: &str = "\
-    select count(*) from (select partition, max(\"offset\") + 1 as goal from records group by partition) r \
-    left join pipeline_positions p on p.partition = r.partition where coalesce(p.position, 0) < r.goal";
-
 /// Some 1,200 readings a second.
 const TICK: Duration = Duration::from_millis(40);
 
@@ -68,7 +63,7 @@ fn views_equal_the_archive_whatever_dies_under_them() {
     aggregators.add();
     let all = produced.into_inner().cast_signed();
     stack.wait_number("select count(*) from records", "all archived", |n| n >= all);
-    stack.wait_number(BEHIND, "the views catch up", |lanes| lanes == 0);
+    stack.wait_views();
     eprintln!("{rounds} rounds: {}", aggregators.summary());
     assert_eq!(stack.number("select count(*) from records"), all, "each record is archived once");
     let lanes = stack.number("select count(*) from pipeline_positions");
