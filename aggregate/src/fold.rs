@@ -21,8 +21,8 @@
 //! as any other; but what counts as late, as current and as the last reading is judged by the others.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex};
 
 use rustc_hash::FxBuildHasher;
 use stillwell_source::columns::ReadingColumns;
@@ -37,6 +37,7 @@ mod open;
 mod parallel;
 mod readings;
 mod series;
+mod totals;
 
 pub use groups::Groups;
 use groups::REFUSED;
@@ -47,6 +48,7 @@ use parallel::Tally;
 pub use readings::Origin;
 use readings::Readings;
 pub use series::{Early, Latest, SeriesState, Stored};
+use totals::KnownMachines;
 
 /// Memory of a series' last reading and of its newest windows on their way to the store.
 const CHANGED_BYTES: usize = 256 + 4 * size_of::<Window>();
@@ -54,6 +56,8 @@ const CHANGED_BYTES: usize = 256 + 4 * size_of::<Window>();
 /// A stored window that a chunk touches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Missing {
+    /// Whether it is one of a total.
+    pub is_total: bool,
     /// Index into [`WIDTHS_US`].
     pub width: usize,
     /// The window's start, µs.
@@ -81,12 +85,22 @@ pub struct LaneFold {
     coarse_bytes: usize,
     /// Series of the snapshot that is on its way.
     flying: Vec<u32>,
+    /// What the series of each machine and kind come to, if that is kept.
+    totals: Option<Box<LaneFold>>,
+    /// For totals: what was stored of each machine.
+    known: KnownMachines,
     /// Readings below this offset are in the two counts that follow.
     pub counted_from: i64,
     /// Readings folded in, in the lane's whole life.
     pub readings: u64,
     /// Those that came when their 10 s window had ended.
     pub late: u64,
+}
+
+impl Missing {
+    fn new(series: u32, width: usize, start_us: i64) -> Self {
+        Self { is_total: false, width, start_us, series }
+    }
 }
 
 impl LaneFold {
@@ -168,7 +182,7 @@ impl LaneFold {
     /// Memory of what changed since it was last sent.
     #[must_use]
     pub fn dirty_bytes(&self) -> usize {
-        self.dirty_bytes
+        self.dirty_bytes + self.totals.as_ref().map_or(0, |totals| totals.dirty_bytes)
     }
 
     /// Memory of windows that wait for all widths to be sent.
@@ -195,11 +209,29 @@ impl LaneFold {
             let series = table.all()[code];
             let number = self.admit(series.machine, series.sensor);
             self.numbers.push(number);
+            if let Some(totals) = &mut self.totals {
+                let is_in = number != REFUSED;
+                let total = if is_in { totals.total_of(series.machine, series.kind) } else { REFUSED };
+                totals.numbers.push(total);
+            }
         }
-        let groups = Groups::new(columns, &self.numbers, self.series.len(), &mut self.counts);
+        let (mut groups, mut missing) = self.group(columns);
         for &(code, readings) in groups.refused() {
             self.guard.count(table.series(code).machine, readings);
         }
+        if let Some(totals) = &mut self.totals {
+            let (of_totals, more) = totals.group(columns);
+            groups.totals = Some(Box::new(of_totals));
+            missing.extend(more.into_iter().map(|missing| Missing { is_total: true, ..missing }));
+        }
+        missing.sort_unstable();
+        missing.dedup();
+        (groups, missing)
+    }
+
+    /// Groups a chunk's readings, and says which windows they touch that are not in memory.
+    fn group(&mut self, columns: &ReadingColumns) -> (Groups, Vec<Missing>) {
+        let groups = Groups::new(columns, &self.numbers, self.series.len(), &mut self.counts);
         let mut missing = Vec::new();
         for (number, rows) in groups.iter() {
             let state = &self.series[number as usize];
@@ -211,18 +243,27 @@ impl LaneFold {
                 missing.extend(
                     state
                         .missing(columns.time_us[row as usize], self.widths)
-                        .map(|(width, start_us)| Missing { width, series: number, start_us }),
+                        .map(|(width, start_us)| Missing::new(number, width, start_us)),
                 );
             }
         }
-        missing.sort_unstable();
-        missing.dedup();
         (groups, missing)
     }
 
     /// Puts a window in that [`LaneFold::gather`] asked for: as stored, or empty where none is.
-    pub fn insert(&mut self, series: u32, width: usize, window: Window) {
-        self.series[series as usize].insert(width, window);
+    pub fn insert(&mut self, missing: Missing, window: Window) {
+        let Missing { is_total, series, width, .. } = missing;
+        match &mut self.totals {
+            Some(totals) if is_total => totals.series[series as usize].insert(width, window),
+            _ => self.series[series as usize].insert(width, window),
+        }
+    }
+
+    /// The series or total of a window.
+    #[must_use]
+    pub fn of(&self, missing: Missing) -> &SeriesState {
+        let totals = self.totals.as_deref().filter(|_| missing.is_total);
+        &totals.unwrap_or(self).series[missing.series as usize]
     }
 
     /// Folds a gathered chunk in; `origins` are those of its records.
@@ -234,7 +275,9 @@ impl LaneFold {
         table: &SeriesTable,
     ) {
         let (widths, counted_from) = (self.widths, self.counted_from);
-        let readings = Readings { columns, origins, table, widths, counted_from };
+        let late = Mutex::default();
+        let late_to = self.totals.is_some().then_some(&late);
+        let readings = Readings { columns, origins, table, widths, counted_from, late: &[], late_to };
         let tally = parallel::apply(&mut self.series, groups, &readings);
         for (number, _) in groups.iter() {
             self.mark(number);
@@ -242,6 +285,7 @@ impl LaneFold {
         self.grow(tally);
         self.late += tally.late;
         self.readings += readings.counted();
+        self.apply_to_totals(origins, columns, groups, table, late);
     }
 
     /// Folds a score into the windows of a series that hold `time_us`; `offset` is that of the record which
@@ -250,6 +294,12 @@ impl LaneFold {
         if let Some(tally) = self.series[series as usize].score(time_us, offset, score, self.widths) {
             self.grow(tally);
             self.mark(series);
+        }
+        let of = &self.series[series as usize];
+        if let Some(totals) = &mut self.totals
+            && let Some(total) = totals.total_with(of)
+        {
+            totals.score(total, time_us, offset, score);
         }
     }
 
@@ -262,8 +312,17 @@ impl LaneFold {
 
     /// Stored windows of a series that hold `time_us` and are not in memory.
     pub fn missing(&self, series: u32, time_us: i64) -> impl Iterator<Item = Missing> + use<> {
-        let missing: Vec<(usize, i64)> = self.series[series as usize].missing(time_us, self.widths).collect();
-        missing.into_iter().map(move |(width, start_us)| Missing { width, series, start_us })
+        let of = &self.series[series as usize];
+        let missing =
+            of.missing(time_us, self.widths).map(|(width, start)| Missing::new(series, width, start));
+        let mut missing: Vec<Missing> = missing.collect();
+        if let Some((totals, total)) =
+            self.totals.as_ref().and_then(|totals| Some((totals, totals.total_with(of)?)))
+        {
+            let of_total = totals.missing(total, time_us);
+            missing.extend(of_total.map(|missing| Missing { is_total: true, ..missing }));
+        }
+        missing.into_iter()
     }
 
     fn grow(&mut self, tally: Tally) {
@@ -324,13 +383,17 @@ impl LaneFold {
         for number in std::mem::take(&mut self.flying) {
             self.series[number as usize].evict();
         }
+        if let Some(totals) = &mut self.totals {
+            totals.landed();
+        }
     }
 
     /// Lets the windows go of series that did not change since this was last called; how many did. Nothing may be
     /// on its way to the store.
     pub fn evict_unused(&mut self) -> usize {
         debug_assert!(self.flying.is_empty(), "what is on its way is not stored");
-        self.series.iter_mut().map(|state| usize::from(state.evict_unused())).sum()
+        let totals = self.totals.as_mut().map_or(0, |totals| totals.evict_unused());
+        totals + self.series.iter_mut().map(|state| usize::from(state.evict_unused())).sum::<usize>()
     }
 
     /// Bytes of memory held; looks at each series.
@@ -340,6 +403,7 @@ impl LaneFold {
             + (self.series.capacity() - self.series.len()) * size_of::<SeriesState>()
             + (self.numbers.capacity() + self.counts.capacity()) * 4
             + self.by_name.capacity() * (size_of::<((NameCode, NameCode), u32)>() + 1)
+            + self.totals.as_ref().map_or(0, |totals| totals.memory_bytes())
     }
 }
 

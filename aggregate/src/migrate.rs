@@ -29,6 +29,7 @@ const STEPS: &[(&str, &str)] = &[
     ("0007_sagas", include_str!("../sql/0007_sagas.sql")),
     ("0009_refused", include_str!("../sql/0009_refused.sql")),
     ("0010_keys", include_str!("../sql/0010_keys.sql")),
+    ("0011_fleet", include_str!("../sql/0011_fleet.sql")),
 ];
 
 const LEDGER: &str = "CREATE TABLE IF NOT EXISTS {database}.migrations (name String, sha256 String, applied DateTime DEFAULT now()) ENGINE = ReplacingMergeTree ORDER BY name";

@@ -11,7 +11,7 @@ use crate::error::AggregateError;
 use crate::fold::{Early, LaneFold, Latest, Missing, Refused, Stored};
 use crate::histogram::Histogram;
 use crate::store::{RefusedRow, SeriesRow, Store, Targets, WindowKey, WindowRow};
-use crate::window::{Fold, States, Window};
+use crate::window::{Fold, States, TOTALS, Window};
 
 /// Windows that one statement names: a server reads so many keys at once whatever its limits on a statement's
 /// length, on its syntax tree (`max_ast_elements`), and on memory.
@@ -35,10 +35,13 @@ pub(crate) async fn start(store: &impl Store, lane: &TopicPartition) -> Result<S
     let of = |table: &Arc<str>| {
         positions.iter().find(|stored| *stored.table_name == **table).map(|stored| stored.position)
     };
+    let totals = TOTALS.into_iter().flatten().map(Arc::from);
     let (position, last) = targets
         .tables()
         .iter()
-        .map(|table| (of(table), Arc::clone(table)))
+        .cloned()
+        .chain(totals)
+        .map(|table| (of(&table), table))
         .min_by_key(|(position, _)| *position)
         .unwrap_or_default();
     Ok(Start { position, last, targets })
@@ -55,9 +58,8 @@ pub(crate) async fn series(
     let highs = highs(store, lane, start).await?;
     for row in store.series(lane).await? {
         let high_us = highs.get(&(row.machine.clone(), row.sensor.clone())).copied();
-        let number = fold.series_of(table.intern_name(&row.machine), table.intern_name(&row.sensor));
-        let stored = stored(row, high_us, table);
-        fold.series_mut(number).restore(stored);
+        let (machine, sensor) = (table.intern_name(&row.machine), table.intern_name(&row.sensor));
+        fold.restore(machine, sensor, stored(row, high_us, table));
     }
     Ok(())
 }
@@ -113,10 +115,11 @@ fn stored(row: SeriesRow, high_us: Option<i64>, table: &mut SeriesTable) -> Stor
 
 /// What is missing, cut into parts that one statement can bring; it is sorted.
 pub(crate) fn statements(missing: &[Missing]) -> impl Iterator<Item = &[Missing]> {
-    missing.chunk_by(|a, b| a.width == b.width).flat_map(|some| some.chunks(WINDOWS_PER_STATEMENT_MAX))
+    let is_of_one_table = |a: &Missing, b: &Missing| (a.is_total, a.width) == (b.is_total, b.width);
+    missing.chunk_by(is_of_one_table).flat_map(|some| some.chunks(WINDOWS_PER_STATEMENT_MAX))
 }
 
-/// Brings windows of one width, [`statements`] cuts them, and puts an empty one where none is stored.
+/// Brings windows of one table, as [`statements`] cuts them, and puts an empty one where none is stored.
 pub(crate) async fn windows(
     store: &impl Store,
     lane: &TopicPartition,
@@ -125,13 +128,15 @@ pub(crate) async fn windows(
     fold: &mut LaneFold,
     table: &SeriesTable,
 ) -> Result<(), AggregateError> {
-    let Some(&Missing { width, .. }) = missing.first() else { return Ok(()) };
-    let key = |&Missing { series, start_us, .. }: &Missing| {
-        let state = fold.series(series);
-        WindowKey { machine: table.name(state.machine), sensor: table.name(state.sensor), start_us }
+    let Some(&Missing { width, is_total, .. }) = missing.first() else { return Ok(()) };
+    let target = if is_total { TOTALS[width].unwrap_or_default() } else { targets.table(width) };
+    let key = |missing: &Missing| {
+        let state = fold.of(*missing);
+        let machine = table.name(state.machine);
+        WindowKey { machine, sensor: state.name_in(table), start_us: missing.start_us }
     };
     let keys: Vec<WindowKey<'_>> = missing.iter().map(key).collect();
-    let rows = store.windows(lane, width, targets.table(width), &keys).await?;
+    let rows = store.windows(lane, width, target, &keys).await?;
     let mut found: HashMap<WindowKey<'_>, &WindowRow> = HashMap::with_capacity(rows.len());
     for row in &rows {
         let WindowRow { machine, sensor, start, .. } = row;
@@ -144,8 +149,8 @@ pub(crate) async fn windows(
             None => Window { start_us: key.start_us, ..Window::default() },
         })
         .collect();
-    for (&Missing { series, .. }, window) in missing.iter().zip(windows) {
-        fold.insert(series, width, window);
+    for (missing, window) in missing.iter().zip(windows) {
+        fold.insert(*missing, window);
     }
     Ok(())
 }
@@ -204,7 +209,9 @@ mod tests {
     #[test]
     fn statements_are_bounded_and_of_one_width() {
         let missing: Vec<Missing> = (0..2)
-            .flat_map(|width| (0..10_000).map(move |start_us| Missing { width, series: 0, start_us }))
+            .flat_map(|width| {
+                (0..10_000).map(move |start_us| Missing { is_total: false, width, series: 0, start_us })
+            })
             .collect();
         let parts: Vec<&[Missing]> = statements(&missing).collect();
         assert_eq!(parts.concat(), missing);

@@ -10,7 +10,7 @@ use stillwell_source::series::SeriesTable;
 use crate::fold::{Early, LaneFold, Level, SeriesState};
 use crate::native::Block;
 use crate::store::Targets;
-use crate::window::{Fold, States, Window};
+use crate::window::{Fold, States, TOTALS, Window};
 
 /// A block for a table.
 #[derive(Clone, Debug)]
@@ -48,6 +48,19 @@ pub fn take(
         parts.extend(lane.highs(&states));
     }
     fold.sent(dirty, level, version);
+    if let Some(totals) = fold.totals_mut().filter(|_| level == Level::All) {
+        parts.extend(take_totals(&lane, totals));
+    }
+    parts
+}
+
+/// The same of totals, which are written with windows of all widths.
+fn take_totals(lane: &Source<'_>, totals: &mut LaneFold) -> Vec<Part> {
+    let dirty = totals.take_dirty(Level::All);
+    let states: Vec<&SeriesState> = dirty.iter().map(|&number| totals.series(number)).collect();
+    let tables = TOTALS.iter().enumerate();
+    let parts = tables.filter_map(|(width, table)| lane.windows(width, &states, (*table)?)).collect();
+    totals.sent(dirty, Level::All, lane.version);
     parts
 }
 
@@ -149,12 +162,11 @@ impl Source<'_> {
 
     /// Seven columns: whose rows they are, and up to where they are complete.
     fn names<'a>(&self, block: &mut Block, rows: impl Iterator<Item = &'a SeriesState> + Clone) {
-        let name = |code| self.table.name(code);
         let maybe = |code: Option<u32>| code.map_or("", |code| self.table.name(code));
         block.strings("topic", rows.clone().map(|_| &*self.lane.topic));
         block.i32s("partition", rows.clone().map(|_| self.lane.partition));
-        block.strings("machine", rows.clone().map(|state| name(state.machine)));
-        block.strings("sensor", rows.clone().map(|state| name(state.sensor)));
+        block.strings("machine", rows.clone().map(|state| self.table.name(state.machine)));
+        block.strings("sensor", rows.clone().map(|state| state.name_in(self.table)));
         block.i64s("version", rows.clone().map(|_| self.version));
         block.strings("kind", rows.clone().map(|state| maybe(state.kind)));
         block.strings("unit", rows.map(|state| maybe(state.unit)));
@@ -164,8 +176,8 @@ impl Source<'_> {
 /// Eighteen columns of the numbers.
 fn statistics(block: &mut Block, rows: &[(&SeriesState, &Window)], table: &SeriesTable) {
     let folds = || rows.iter().map(|(_, window)| &window.fold);
-    // Without a value there is no time, and what stands for none is past what the column can show.
-    let time = |fold: &Fold, time_us: i64| if fold.count == 0 { 0 } else { time_us };
+    // Without a value, and of totals, there is no time, and what stands for none is past what the column can show.
+    let time = |fold: &Fold, time_us: i64| if fold.first_time > fold.last_time { 0 } else { time_us };
     let counters = || {
         rows.iter().map(|(state, window)| {
             let is_counter = state.kind.is_some_and(|kind| table.name(kind) == COUNTER);

@@ -28,6 +28,7 @@ use crate::reload;
 use crate::scoring::{LaneScoring, Scorer};
 use crate::snapshot;
 use crate::store::{Store, Targets};
+use crate::window::TOTALS;
 
 mod pace;
 mod room;
@@ -142,7 +143,7 @@ impl<S: Store> Aggregate<S> {
             return Ok(LaneEnd::Restart);
         }
         let mut table = SeriesTable::default();
-        let mut fold = LaneFold::default().within(self.limits, Arc::clone(&self.series));
+        let mut fold = LaneFold::default().with_totals().within(self.limits, Arc::clone(&self.series));
         // What is written first is read last: states are never ahead of the windows that go with them.
         let scoring = self.scorer.open(&self.store, &lane.id, &mut table).await?;
         reload::series(&self.store, &lane.id, &start, &mut fold, &mut table).await?;
@@ -339,7 +340,7 @@ impl<S: Store> LaneTask<'_, S> {
         let snapshot = Snapshot {
             lane: self.lane.id.clone(),
             position,
-            tables: work.targets.tables()[..level.widths()].to_vec(),
+            tables: tables(&work.targets, level),
             received,
             end,
             readings: work.fold.readings,
@@ -402,6 +403,12 @@ impl<S: Store> LaneTask<'_, S> {
         };
         tokio::time::timeout(STOP_WAIT, settle).await.unwrap_or(Ok(LaneEnd::Done))
     }
+}
+
+/// The tables that are written at a level.
+fn tables(targets: &Targets, level: Level) -> Vec<Arc<str>> {
+    let totals = TOTALS[..level.widths()].iter().flatten().map(|table| Arc::from(*table));
+    targets.tables()[..level.widths()].iter().cloned().chain(totals).collect()
 }
 
 /// Its name on the board.

@@ -12,6 +12,10 @@ pub const WIDTHS_US: [i64; 4] = [10_000_000, 60_000_000, 3_600_000_000, 86_400_0
 /// Their names, which are their tables' until one is built anew.
 pub const TABLES: [&str; 4] = ["windows_10s", "windows_1m", "windows_1h", "windows_1d"];
 
+/// Where the totals of a width are kept, by machine and kind; those of 10 s are not.
+pub const TOTALS: [Option<&str>; 4] =
+    [None, Some("fleet_windows_1m"), Some("fleet_windows_1h"), Some("fleet_windows_1d")];
+
 /// The score of a window that has none.
 pub const NO_SCORE: f32 = -1.0;
 
@@ -155,6 +159,28 @@ impl Fold {
         } else {
             self.disordered += 1;
         }
+    }
+
+    /// Folds one reading in as far as totals go: count, sum, extremes and quality.
+    #[inline]
+    pub(crate) fn add_total(&mut self, value: f64, is_bad: bool) {
+        self.add_sum(value);
+        self.count += 1;
+        self.min = self.min.min(value);
+        self.max = self.max.max(value);
+        self.bad += u32::from(is_bad);
+    }
+
+    /// Folds in what came after, as far as totals go.
+    pub(crate) fn merge_total(&mut self, later: &Self) {
+        self.add_sum(later.sum);
+        self.sum_rest += later.sum_rest;
+        self.count += later.count;
+        self.min = self.min.min(later.min);
+        self.max = self.max.max(later.max);
+        self.bad += later.bad;
+        self.late += later.late;
+        self.score = self.score.max(later.score);
     }
 
     /// Folds in what came after, in the order of arrival.

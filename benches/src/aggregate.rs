@@ -78,7 +78,7 @@ impl Spent {
 /// Folds twice `seconds` readings of each series, the second half of them timed, with a flush in between and after.
 fn measured(series: usize, run: usize, seconds: usize) -> Value {
     let mut plant = Plant::new(series, run);
-    let mut fold = LaneFold::default();
+    let mut fold = LaneFold::default().with_totals();
     let total = series * seconds;
     plant.fold(&mut fold, total);
     plant.flush(&mut fold, Level::All);

@@ -39,7 +39,8 @@ pub(crate) const NAME: &str = "pipeline_watermarks";
 
 /// The archive's table of readings.
 const ARCHIVE: &str = "readings";
-const VIEWS: [&str; 4] = ["readings_10s", "readings_1m", "readings_1h", "readings_1d"];
+const VIEWS: [&str; 7] =
+    ["readings_10s", "readings_1m", "readings_1h", "readings_1d", "fleet_1m", "fleet_1h", "fleet_1d"];
 
 /// A server that does not say how far it is within this time counts as away.
 const VIEWS_TIME_MAX: Duration = Duration::from_secs(2);

@@ -14,6 +14,8 @@ pub struct Groups {
     groups: Vec<(u32, u32)>,
     /// Codes of series that were not taken in, and their readings; a code may come several times.
     refused: Vec<(SeriesCode, u64)>,
+    /// The same rows by total, where totals are kept.
+    pub(super) totals: Option<Box<Self>>,
 }
 
 impl Groups {
@@ -57,7 +59,7 @@ impl Groups {
             *place += 1;
         }
         touched.iter().for_each(|&number| counts[number as usize] = 0);
-        Self { rows, groups, refused }
+        Self { rows, groups, refused, totals: None }
     }
 
     /// Codes of series that were not taken in, and their readings; a code may come several times.

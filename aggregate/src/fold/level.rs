@@ -33,6 +33,9 @@ impl Widths {
     /// All of them.
     pub const ALL: Self = Self(0b1111);
 
+    /// Those of totals: all but the finest.
+    pub const TOTALS: Self = Self(0b1110);
+
     /// One, by its index into [`crate::window::WIDTHS_US`].
     #[must_use]
     pub const fn only(width: usize) -> Self {

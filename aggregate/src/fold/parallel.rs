@@ -36,6 +36,13 @@ pub(super) fn apply(series: &mut [SeriesState], groups: &Groups, readings: &Read
     halve(series, 0, &number, 0..groups.len(), &|state, group| state.apply(groups.get(group).1, readings))
 }
 
+/// Folds the groups of a chunk into their totals.
+pub(super) fn apply_totals(totals: &mut [SeriesState], groups: &Groups, readings: &Readings<'_>) -> Tally {
+    let number = |group: usize| groups.get(group).0 as usize;
+    let work = |total: &mut SeriesState, group| total.apply_total(groups.get(group).1, readings);
+    halve(totals, 0, &number, 0..groups.len(), &work)
+}
+
 /// Puts what these series hold into their windows; they are sorted.
 pub(super) fn settle(series: &mut [SeriesState], numbers: &[u32], widths: Widths) -> Tally {
     let number = |at: usize| numbers[at] as usize;

@@ -1,5 +1,7 @@
 //! A chunk's readings, and what their records say of them.
 
+use std::sync::{Mutex, PoisonError};
+
 use stillwell_schema::quality;
 use stillwell_source::chunk::{RecordChunk, RecordRef};
 use stillwell_source::columns::ReadingColumns;
@@ -65,7 +67,14 @@ pub(super) struct Readings<'a> {
     pub(super) widths: Widths,
     /// Readings below this offset were counted before.
     pub(super) counted_from: i64,
+    /// For totals: the rows that are late in their series, sorted.
+    pub(super) late: &'a [LateRow],
+    /// For series: where late rows are noted, if anybody asks for them.
+    pub(super) late_to: Option<&'a Mutex<Vec<LateRow>>>,
 }
+
+/// A row of a chunk, and a bit for each width in which it is late.
+pub(super) type LateRow = (u32, u8);
 
 impl Readings<'_> {
     #[inline]
@@ -89,6 +98,27 @@ impl Readings<'_> {
         self.columns.has_value[row] || self.is_bad(row) || self.state(row).is_some()
     }
 
+    /// Whether a total holds anything of it.
+    pub(super) fn counts_in_total(&self, row: usize) -> bool {
+        self.columns.has_value[row] || self.is_bad(row)
+    }
+
+    /// Notes the widths in which a reading is late, a bit for each.
+    pub(super) fn note_late(&self, row: usize, bits: u8) {
+        if let (Some(late), true, Ok(row)) = (self.late_to, bits != 0, u32::try_from(row)) {
+            late.lock().unwrap_or_else(PoisonError::into_inner).push((row, bits));
+        }
+    }
+
+    /// The widths in which a reading is late in its series, a bit for each.
+    pub(super) fn late_bits(&self, row: usize) -> u8 {
+        if self.late.is_empty() {
+            return 0;
+        }
+        let found = self.late.binary_search_by_key(&row, |(late, _)| *late as usize);
+        found.map_or(0, |at| self.late[at].1)
+    }
+
     /// How many were not counted before.
     pub(super) fn counted(&self) -> u64 {
         let is_new = |origin: &Origin| origin.offset >= self.counted_from;
@@ -108,6 +138,16 @@ impl Readings<'_> {
         }
         if let Some(state) = self.state(row) {
             fold.add_state(time_us, state);
+        }
+    }
+
+    /// Folds a reading into a total.
+    #[inline]
+    pub(super) fn fold_total(&self, row: usize, fold: &mut Fold) {
+        if self.columns.has_value[row] {
+            fold.add_total(self.columns.value[row], self.is_bad(row));
+        } else {
+            fold.add_valueless(self.is_bad(row));
         }
     }
 

@@ -1,12 +1,16 @@
 //! One series of a lane: its windows and its last reading.
 
-use std::ops::Add;
+use std::ops::{Add, BitOr};
 
 use stillwell_source::series::NameCode;
 
 use super::open::Open;
 use super::{Level, Readings, Tally, Widths, starts};
 use crate::window::{Fold, WIDTHS_US, Window, start_of};
+
+mod total;
+
+pub(super) use total::Known;
 
 /// How many windows before the current one stay in memory, by width: data that are a little late are common, and
 /// often cross the end of a short window.
@@ -89,6 +93,8 @@ pub struct SeriesState {
     pub(super) is_listed: [bool; Level::COUNT],
     /// Whether it changed since it was last looked at for eviction.
     pub(super) is_used: bool,
+    /// Whether it is what many series come to together.
+    is_total: bool,
 }
 
 impl SeriesState {
@@ -106,6 +112,7 @@ impl SeriesState {
             latest: None,
             is_listed: [false; Level::COUNT],
             is_used: false,
+            is_total: false,
         }
     }
 
@@ -220,9 +227,7 @@ impl SeriesState {
         if let Some(last) = last {
             let score = self.latest.take().and_then(|latest| latest.score);
             self.latest = Some(readings.latest(last, score));
-        }
-        if let Some(&last) = rows.last() {
-            let series = readings.table.series(readings.columns.series[last as usize]);
+            let series = readings.table.series(readings.columns.series[last]);
             (self.kind, self.unit) = (series.kind, series.unit);
         }
         tally
@@ -275,6 +280,8 @@ impl SeriesState {
         if !readings.counts(row) {
             return tally;
         }
+        let late = readings.widths.iter().map(|width| u8::from(is_late(width, high_us)) << width);
+        readings.note_late(row, late.fold(0, u8::bitor));
         for width in readings.widths.iter() {
             if offset >= self.version_of(width, starts[width]) {
                 tally = tally
@@ -295,7 +302,8 @@ impl SeriesState {
         let mut open = std::mem::take(&mut self.open);
         let starts = starts(open.start_us());
         let delta = open.settled();
-        let grown = widths.iter().map(|width| self.change(width, starts[width], |fold| fold.merge(delta)));
+        let merge = if self.is_total { Fold::merge_total } else { Fold::merge };
+        let grown = widths.iter().map(|width| self.change(width, starts[width], |fold| merge(fold, delta)));
         let grown = grown.fold(Tally::default(), Tally::add);
         open.clear();
         self.open = open;

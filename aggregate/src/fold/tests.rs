@@ -86,9 +86,10 @@ impl Lane {
         let decoded = decode_chunk(&mut self.decoder, &chunk, &mut self.table).unwrap();
         assert!(decoded.failures.is_empty());
         let (groups, missing) = self.fold.gather(&decoded.columns, &self.table);
-        for &Missing { width, series, start_us } in &missing {
+        for missing in &missing {
+            let &Missing { width, series, start_us, .. } = missing;
             let window = store.windows.get(&(width, self.name(series), start_us)).cloned();
-            self.fold.insert(series, width, window.unwrap_or(Window { start_us, ..Window::default() }));
+            self.fold.insert(*missing, window.unwrap_or(Window { start_us, ..Window::default() }));
         }
         self.fold.apply(&Origin::all(&chunk), &decoded.columns, &groups, &self.table);
         missing

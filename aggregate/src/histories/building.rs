@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::tables::Row;
-use super::truth::{Place, highs};
+use super::truth::{Kept, Place, highs};
 use super::world::World;
 use crate::store::TablePosition;
 use crate::window::TABLES;
@@ -48,7 +48,7 @@ fn rows(world: &World, width: usize, table: &str, partition: i32, below: i64) ->
         let key = (table.to_owned(), partition, row.machine.clone(), row.sensor.clone(), row.start);
         Some(Row::Window(key, Box::new(row)))
     };
-    let mut rows: Vec<Row> = truth.windows(log, width, below).filter_map(window).collect();
+    let mut rows: Vec<Row> = truth.windows(log, (Kept::Series, width), below).filter_map(window).collect();
     let high = |row| Row::High { partition, table: table.to_owned(), row };
     rows.extend(highs(log, below).into_iter().map(high));
     let position = TablePosition { table_name: table.to_owned(), position: below };

@@ -16,12 +16,17 @@ pub(super) const START_S: i64 = 1_800_000_000;
 const DAY_MS: i64 = 86_400_000;
 
 /// Sensors of every machine: name, kind, and what they tell.
-const SENSORS: [(&str, &str, Tells); 4] = [
+const SENSORS: [(&str, &str, Tells); 5] = [
     ("level", "", Tells::Values),
     ("energy", "counter", Tells::Counts),
     ("mode", "state", Tells::States),
-    ("valve", "position", Tells::Both),
+    ("valve", VALVE, Tells::Both),
+    ("slide", "position", Tells::Values),
 ];
+
+/// A valve's kind, but now and then.
+const VALVE: &str = "position";
+const VALVE_AT_TIMES: &str = "flow";
 
 #[derive(Clone, Copy)]
 enum Tells {
@@ -59,6 +64,11 @@ impl Reading {
     /// Whether a window holds anything of it.
     pub(super) fn counts(&self) -> bool {
         self.value.is_some() || self.text.is_some() || self.is_bad()
+    }
+
+    /// Whether a total holds anything of it.
+    pub(super) fn counts_in_total(&self) -> bool {
+        self.value.is_some() || self.is_bad()
     }
 
     fn json(&self, out: &mut String) {
@@ -185,6 +195,7 @@ impl Source {
     fn reading(&mut self, dice: &mut SmallRng, offset: i64, kafka_ms: i64) -> Reading {
         let machine = ["press", "pump", "kiln"][dice.random_range(0..self.machines)];
         let (sensor, kind, tells) = SENSORS[dice.random_range(0..SENSORS.len())];
+        let kind = if kind == VALVE && dice.random_bool(0.2) { VALVE_AT_TIMES } else { kind };
         let (has_value, has_text) = match tells {
             Tells::Values | Tells::Counts => (dice.random_bool(0.93), false),
             Tells::States => (false, dice.random_bool(0.95)),

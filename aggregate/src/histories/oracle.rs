@@ -4,11 +4,11 @@ use std::sync::atomic::Ordering;
 
 use super::log::Log;
 use super::tables::{Position, Row, Tables};
-use super::truth::{Truth, late_of_machine, latest};
+use super::truth::{Kept, Truth, late_of_machine, latest};
 use super::world::World;
 use crate::lateness::LatenessRow;
 use crate::store::{SeriesRow, WindowRow};
-use crate::window::TABLES;
+use crate::window::{TABLES, TOTALS};
 
 /// A row that is about to be stored says what its version promises, if anybody will read it.
 pub(super) fn judge_row(world: &World, row: &Row) {
@@ -16,7 +16,7 @@ pub(super) fn judge_row(world: &World, row: &Row) {
     let (log, truth) = (world.log(partition), world.truth(partition));
     let is_late_known = !world.is_late_unknown.load(Ordering::Relaxed);
     let problems = match row {
-        Row::Window((table, ..), row) => window(log, truth, width(table), row, is_late_known),
+        Row::Window((table, ..), row) => window(log, truth, kept(table), row, is_late_known),
         Row::Series { version, row, .. } => {
             let key = (partition, row.machine.clone(), row.sensor.clone());
             let tables = world.tables.lock().unwrap();
@@ -54,13 +54,13 @@ fn judge_partition(world: &World, tables: &Tables, partition: i32) -> Vec<String
     let (log, truth) = (world.log(partition), world.truth(partition));
     let is_late_known = !world.is_late_unknown.load(Ordering::Relaxed);
     let mut problems = Vec::new();
-    for (width, table) in tables.targets.tables().iter().enumerate() {
-        problems.extend(complete(log, truth, tables, partition, table, log.end()));
-        let rows = tables.windows.iter().filter(|((name, of, ..), _)| **name == **table && *of == partition);
+    for table in tables.in_use() {
+        problems.extend(complete(log, truth, tables, partition, &table, log.end()));
+        let rows = tables.windows.iter().filter(|((name, of, ..), _)| **name == *table && *of == partition);
         for (_, row) in rows {
             // What is not below its version is not there at all.
             let row = WindowRow { version: log.end(), ..row.clone() };
-            problems.extend(window(log, truth, width, &row, is_late_known));
+            problems.extend(window(log, truth, kept(&table), &row, is_late_known));
         }
     }
     let series = tables.series(partition);
@@ -93,11 +93,15 @@ fn judge_partition(world: &World, tables: &Tables, partition: i32) -> Vec<String
     problems
 }
 
-/// The width of a table's windows, by its name.
-fn width(table: &str) -> usize {
+/// What a table keeps and the width of its windows, by its name.
+fn kept(table: &str) -> (Kept, usize) {
+    if let Some(width) = TOTALS.iter().position(|of| *of == Some(table)) {
+        return (Kept::Totals, width);
+    }
     let is =
         |name: &str| table.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with("_g"));
-    TABLES.iter().position(|name| is(name)).unwrap_or_else(|| panic!("no width has a table {table}"))
+    let width = TABLES.iter().position(|name| is(name));
+    (Kept::Series, width.unwrap_or_else(|| panic!("no width has a table {table}")))
 }
 
 /// Every window that the log holds anything of below a table's position is in it, and knows so.
@@ -110,7 +114,7 @@ fn complete(
     position: i64,
 ) -> Vec<String> {
     let mut problems = Vec::new();
-    for ((_, machine, sensor, start), last) in truth.windows(log, width(table), position) {
+    for ((_, _, machine, sensor, start), last) in truth.windows(log, kept(table), position) {
         let key = (table.to_owned(), partition, machine.to_owned(), sensor.to_owned(), start);
         let version = tables.windows.get(&key).map(|row| row.version);
         if version.is_none_or(|version| version <= last) {
@@ -157,8 +161,14 @@ fn lateness(log: &Log, row: &LatenessRow, version: i64) -> Vec<String> {
 }
 
 /// What of a window is not as it should be.
-fn window(log: &Log, truth: &Truth, width: usize, row: &WindowRow, is_late_known: bool) -> Vec<String> {
-    let place = (width, &*row.machine, &*row.sensor, row.start);
+fn window(
+    log: &Log,
+    truth: &Truth,
+    (kept, width): (Kept, usize),
+    row: &WindowRow,
+    is_late_known: bool,
+) -> Vec<String> {
+    let place = (kept, width, &*row.machine, &*row.sensor, row.start);
     let Some(expected) = truth.window(log, place, row.version) else {
         return vec![format!("a window of nothing: {row:?}")];
     };
@@ -168,7 +178,11 @@ fn window(log: &Log, truth: &Truth, width: usize, row: &WindowRow, is_late_known
         && near(row.m2, expected.m2, expected.m2 + 1e3 * total(&expected))
         && are_times_same(row, &expected)
         && are_states_same(row, &expected);
-    if is_same { Vec::new() } else { vec![format!("width {width}:\n    {row:?}\n not {expected:?}")] }
+    if is_same {
+        Vec::new()
+    } else {
+        vec![format!("{kept:?}, width {width}:\n    {row:?}\n not {expected:?}")]
+    }
 }
 
 #[allow(clippy::cast_precision_loss, reason = "a few")]

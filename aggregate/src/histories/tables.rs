@@ -2,12 +2,13 @@
 //! of equal versions the one that was written last.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::native::Block;
 use super::world::TOPIC;
 use crate::lateness::{self, LatenessRow};
 use crate::store::{HighRow, SeriesRow, Standing, TablePosition, Targets, WindowRow};
-use crate::window::TABLES;
+use crate::window::{TABLES, TOTALS};
 
 /// Columns of each kind of row.
 const WINDOW_COLUMNS: usize = 34;
@@ -116,7 +117,13 @@ impl Tables {
     /// Up to where all tables in use are complete for a partition.
     pub(super) fn complete(&self, partition: i32) -> Option<i64> {
         let of = |table: &str| Some(self.table_positions.get(&(partition, table.to_owned()))?.position);
-        self.targets.tables().iter().map(|table| of(table)).min().flatten()
+        self.in_use().map(|table| of(&table)).min().flatten()
+    }
+
+    /// The tables in use, of windows and of totals.
+    pub(super) fn in_use(&self) -> impl Iterator<Item = Arc<str>> {
+        let totals = TOTALS.into_iter().flatten().map(Arc::from);
+        self.targets.tables().iter().cloned().chain(totals)
     }
 }
 
@@ -142,7 +149,8 @@ pub(super) fn rows(table: &str, bytes: &[u8]) -> Vec<Row> {
         "series_highs" => (HIGH_COLUMNS, high),
         lateness::TABLE => (LATENESS_COLUMNS, lateness_row),
         _ => {
-            assert!(TABLES.iter().any(|width| table.starts_with(width)), "no table is named {table}");
+            let is_known = TOTALS.contains(&Some(table)) || TABLES.iter().any(|of| table.starts_with(of));
+            assert!(is_known, "no table is named {table}");
             (WINDOW_COLUMNS, window)
         }
     };

@@ -8,8 +8,16 @@ use crate::histogram;
 use crate::store::{HighRow, WindowRow};
 use crate::window::{NO_SCORE, WIDTHS_US};
 
-/// Width, machine, sensor and start of a window.
-pub(super) type Place<'a> = (usize, &'a str, &'a str, i64);
+/// What windows are of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Kept {
+    Series,
+    /// All series of a machine and kind.
+    Totals,
+}
+
+/// What it is of, width, machine, sensor or kind, and start of a window.
+pub(super) type Place<'a> = (Kept, usize, &'a str, &'a str, i64);
 
 /// One log, looked through once.
 pub(super) struct Truth {
@@ -31,8 +39,12 @@ impl Truth {
                 *high = reading.time_us.max(*high);
             }
             for (width, start) in starts.into_iter().enumerate().filter(|_| reading.counts()) {
-                let place = (width, reading.machine, reading.sensor, start);
+                let place = (Kept::Series, width, reading.machine, reading.sensor, start);
                 truth.windows.entry(place).or_default().push(at);
+                if reading.counts_in_total() {
+                    let place = (Kept::Totals, width, reading.machine, reading.kind, start);
+                    truth.windows.entry(place).or_default().push(at);
+                }
             }
         }
         truth
@@ -42,18 +54,20 @@ impl Truth {
     pub(super) fn windows<'a>(
         &'a self,
         log: &'a Log,
-        width: usize,
+        (kept, width): (Kept, usize),
         below: i64,
     ) -> impl Iterator<Item = (Place<'a>, i64)> {
-        self.windows.iter().filter(move |(place, _)| place.0 == width).filter_map(move |(place, readings)| {
-            let mut offsets = readings.iter().rev().map(|&at| log.readings[at].offset);
-            Some((*place, offsets.find(|&offset| offset < below)?))
-        })
+        self.windows.iter().filter(move |(place, _)| (place.0, place.1) == (kept, width)).filter_map(
+            move |(place, readings)| {
+                let mut offsets = readings.iter().rev().map(|&at| log.readings[at].offset);
+                Some((*place, offsets.find(|&offset| offset < below)?))
+            },
+        )
     }
 
     /// A window complete up to an offset; none, where nothing of it is below.
     pub(super) fn window(&self, log: &Log, place: Place<'_>, version: i64) -> Option<WindowRow> {
-        let (width, machine, sensor, start) = place;
+        let (kept, width, machine, sensor, start) = place;
         let of: Vec<usize> = self.windows.get(&place)?.clone();
         let of: Vec<usize> = of.into_iter().filter(|&at| log.readings[at].offset < version).collect();
         let readings: Vec<&Reading> = of.iter().map(|&at| &log.readings[at]).collect();
@@ -64,6 +78,10 @@ impl Truth {
         row.late = late;
         let values: Vec<(i64, f64)> =
             readings.iter().filter_map(|reading| Some((reading.time_us, reading.value?))).collect();
+        if kept == Kept::Totals {
+            total(&values, &mut row);
+            return Some(row);
+        }
         numbers(&values, kind == "counter", &mut row);
         let texts: Vec<(i64, &str)> =
             readings.iter().filter_map(|reading| Some((reading.time_us, reading.text?))).collect();
@@ -76,6 +94,14 @@ impl Truth {
         let of = || log.readings.iter().zip(&self.late).filter(|(reading, _)| reading.offset < below);
         (of().count() as u64, of().filter(|(_, late)| late[0]).count() as u64)
     }
+}
+
+/// What values come to whatever their order.
+fn total(values: &[(i64, f64)], row: &mut WindowRow) {
+    let only = || values.iter().map(|(_, value)| *value);
+    row.count = values.len() as u64;
+    (row.sum, row.min, row.max) =
+        (only().sum(), only().fold(f64::INFINITY, f64::min), only().fold(f64::NEG_INFINITY, f64::max));
 }
 
 /// The last reading of a series below an offset.

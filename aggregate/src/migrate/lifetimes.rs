@@ -13,7 +13,7 @@ use thiserror::Error;
 
 use super::layout::Layout;
 use crate::store::quote;
-use crate::window::TABLES;
+use crate::window::{TABLES, TOTALS};
 
 const HOURS_OF_DAY: u32 = 24;
 
@@ -110,22 +110,26 @@ pub(super) fn changes(tables: &[Stored], layout: &Layout) -> Vec<String> {
 /// The TTLs of a database that was just made.
 pub(super) fn of_new(layout: &Layout) -> Vec<String> {
     let local = if layout.cluster.is_some() { "_local" } else { "" };
-    let tables = TABLES.map(|name| Stored {
+    let tables = TABLES.into_iter().chain(TOTALS.into_iter().flatten());
+    let tables = tables.map(|name| Stored {
         name: format!("{name}{local}"),
         engine_full: String::new(),
         storage_policy: layout.storage_policy.clone().unwrap_or_default(),
     });
-    changes(&tables, layout)
+    changes(&tables.collect::<Vec<_>>(), layout)
 }
 
-/// Which width's windows a table holds: the first one, or one of a later generation (`<name>_g<N>`).
+/// Which width's windows or totals a table holds: the first one, or one of a later generation (`<name>_g<N>`).
 fn width_of(table: &str) -> Option<usize> {
     let name = table.strip_suffix("_local").unwrap_or(table);
     let is_later = |rest: &str| {
         let number = rest.strip_prefix("_g");
         number.is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()))
     };
-    TABLES.iter().position(|of| name.strip_prefix(of).is_some_and(|rest| rest.is_empty() || is_later(rest)))
+    let is_of_width =
+        |of: &&str| name.strip_prefix(*of).is_some_and(|rest| rest.is_empty() || is_later(rest));
+    let totals = TOTALS.iter().position(|of| *of == Some(name));
+    totals.or_else(|| TABLES.iter().position(|of| is_of_width(&of)))
 }
 
 /// The TTL in an engine's description.
@@ -193,6 +197,7 @@ mod tests {
             table("windows_10s_asof_4", same),
             table("windows_1h", same),
             table("windows_1d", ""),
+            table("fleet_windows_1d", same),
             table("positions", ""),
         ];
         assert_eq!(
@@ -201,9 +206,10 @@ mod tests {
                 "ALTER TABLE {database}.windows_10s_g2 MODIFY TTL written + toIntervalDay(90)",
                 "ALTER TABLE {database}.windows_10s_g3 MODIFY TTL written + toIntervalDay(90)",
                 "ALTER TABLE {database}.windows_1h REMOVE TTL",
+                "ALTER TABLE {database}.fleet_windows_1d REMOVE TTL",
             ]
         );
-        assert_eq!(changes(&tables, &Layout::default()).len(), 3, "for ever, where nothing is said");
+        assert_eq!(changes(&tables, &Layout::default()).len(), 4, "for ever, where nothing is said");
         let moved = Layout { storage_policy: Some("cold".to_owned()), ..Layout::default() };
         assert_eq!(
             changes(&[table("positions", "")], &moved),

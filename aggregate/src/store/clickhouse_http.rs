@@ -19,6 +19,7 @@ use crate::error::AggregateError;
 use crate::lateness::{self, LatenessRow};
 use crate::scoring::restore;
 use crate::settings::ClickHouseSettings;
+use crate::window::TOTALS;
 
 /// Statements that name windows by the thousand are long.
 const QUERY_BYTES_MAX: &str = "268435456";
@@ -178,34 +179,39 @@ impl Store for ClickHouse {
     }
 }
 
-/// The coarse time that the key of a width's table begins with, and a span, µs, within which it is the same.
-const COARSE: [(&str, i64); 4] = [
-    ("toStartOfHour", 3_600_000_000),
-    ("toStartOfHour", 3_600_000_000),
-    ("toDate", 86_400_000_000),
-    ("toStartOfMonth", 86_400_000_000),
-];
+const HOUR_US: i64 = 3_600_000_000;
+const DAY_US: i64 = 24 * HOUR_US;
+
+/// The coarse time that the key of a table begins with, and a span, µs, within which it is the same: of a width's
+/// windows, and of its totals.
+const COARSE: [Option<(&str, i64)>; 4] =
+    [Some(("toStartOfHour", HOUR_US)), Some(("toDate", DAY_US)), Some(("toStartOfMonth", DAY_US)), None];
+const COARSE_OF_TOTALS: [Option<(&str, i64)>; 4] =
+    [None, Some(("toStartOfHour", HOUR_US)), Some(("toDate", DAY_US)), Some(("toStartOfMonth", DAY_US))];
 
 /// These windows. Each is named by its whole key and by the coarse time before it, so that no others are read; the
 /// bounds of time leave the other months' parts alone. The keys are literals, which the parser takes as one.
 fn select(lane: &TopicPartition, width: usize, table: &str, keys: &[WindowKey<'_>]) -> String {
-    let (coarse, span_us) = COARSE[width];
-    let spans: BTreeSet<i64> = keys.iter().map(|key| key.start_us.div_euclid(span_us) * span_us).collect();
-    let spans: Vec<String> = spans
-        .iter()
-        .map(|start_us| format!("{coarse}(fromUnixTimestamp64Micro({start_us}, 'UTC'))"))
-        .collect();
+    let is_of_totals = TOTALS.contains(&Some(table));
+    let coarse = if is_of_totals { COARSE_OF_TOTALS[width] } else { COARSE[width] };
+    let coarse = coarse.map_or_else(String::new, |(coarse, span_us)| within(coarse, span_us, keys));
     let starts = || keys.iter().map(|key| key.start_us);
     let (from, until) = (starts().min().unwrap_or_default(), starts().max().unwrap_or_default());
     let literal =
         |key: &WindowKey<'_>| format!("({}, {}, {})", quote(key.machine), quote(key.sensor), key.start_us);
     format!(
-        "SELECT machine, sensor, start, version, count, sum, m2, min, max, first, first_time, last, last_time, area_last, area_linear, increase, resets, disordered, bad, late, score, histogram, state_count, state_first, state_first_time, state_last, state_last_time, transitions, state_disordered, held FROM {{database}}.{} FINAL WHERE {} AND start BETWEEN fromUnixTimestamp64Micro({from}, 'UTC') AND fromUnixTimestamp64Micro({until}, 'UTC') AND {coarse}(start) IN ({}) AND (machine, sensor, toUnixTimestamp64Micro(start)) IN ({})",
+        "SELECT machine, sensor, start, version, count, sum, m2, min, max, first, first_time, last, last_time, area_last, area_linear, increase, resets, disordered, bad, late, score, histogram, state_count, state_first, state_first_time, state_last, state_last_time, transitions, state_disordered, held FROM {{database}}.{} FINAL WHERE {} AND start BETWEEN fromUnixTimestamp64Micro({from}, 'UTC') AND fromUnixTimestamp64Micro({until}, 'UTC'){coarse} AND (machine, sensor, toUnixTimestamp64Micro(start)) IN ({})",
         identifier(table),
         is(lane),
-        spans.join(", "),
         keys.iter().map(literal).collect::<Vec<_>>().join(", ")
     )
+}
+
+/// The condition for rows whose coarse time is that of one of the keys.
+fn within(coarse: &str, span_us: i64, keys: &[WindowKey<'_>]) -> String {
+    let spans: BTreeSet<i64> = keys.iter().map(|key| key.start_us.div_euclid(span_us) * span_us).collect();
+    let spans = spans.iter().map(|us| format!("{coarse}(fromUnixTimestamp64Micro({us}, 'UTC'))"));
+    format!(" AND {coarse}(start) IN ({})", spans.collect::<Vec<_>>().join(", "))
 }
 
 /// The condition for a lane's rows.

@@ -84,6 +84,13 @@ const WIDTHS: [Width; 4] = [
     },
 ];
 
+/// Windows, and their totals by machine and kind.
+const FLEET: [(&str, &str); 3] = [
+    ("windows_1m", "fleet_windows_1m"),
+    ("windows_1h", "fleet_windows_1h"),
+    ("windows_1d", "fleet_windows_1d"),
+];
+
 /// What is there to be asked for.
 pub(super) struct Filled {
     pub(super) subject: Subject,
@@ -113,7 +120,8 @@ pub(super) fn fill(args: &PlantArgs, url: &str, until_s: i64) -> anyhow::Result<
         (1..=args.days).contains(&args.recent_days),
         "--recent-days is at least one, and no more than --days"
     );
-    for table in WIDTHS.iter().map(|width| width.table).chain(OTHERS) {
+    let fleet = FLEET.map(|(_, table)| table);
+    for table in WIDTHS.iter().map(|width| width.table).chain(fleet).chain(OTHERS) {
         clickhouse(url, &format!("TRUNCATE TABLE {DATABASE}.{table}"))?;
     }
     let started = Instant::now();
@@ -130,6 +138,7 @@ pub(super) fn fill(args: &PlantArgs, url: &str, until_s: i64) -> anyhow::Result<
     }
     let whole = args.whole(&Tables::read(url)?, machines)?;
     minutes.fill(url, 0..whole, from_s, recent_s)?;
+    total(url)?;
     let seconds = started.elapsed().as_secs_f64();
     settle(url)?;
     let subject = Subject { machines, whole, now: super::time(until_s)?, days: args.days };
@@ -207,6 +216,30 @@ impl Width {
             .replace("{noise}", &self.noise.to_string())
             .replace("{rows}", &(series * windows).to_string())
     }
+}
+
+/// The totals of the windows that are there, month by month.
+fn total(url: &str) -> anyhow::Result<()> {
+    for (windows, totals) in FLEET {
+        let started = Instant::now();
+        let months = format!(
+            "SELECT DISTINCT toYYYYMM(start) FROM {DATABASE}.{windows} ORDER BY 1 FORMAT TabSeparated"
+        );
+        for month in clickhouse(url, &months)?.lines() {
+            clickhouse(
+                url,
+                &format!(
+                    "INSERT INTO {DATABASE}.{totals} (topic, partition, machine, sensor, start, version, kind, \
+                     count, sum, min, max, bad, late, score) \
+                     SELECT topic, partition, machine, kind, start, max(version), kind, sum(count), sum(sum), \
+                     min(min), max(max), sum(bad), sum(late), max(score) FROM {DATABASE}.{windows} \
+                     WHERE toYYYYMM(start) = {month} GROUP BY topic, partition, machine, kind, start"
+                ),
+            )?;
+        }
+        eprintln!("{totals}: {:.0} s", started.elapsed().as_secs_f64());
+    }
+    Ok(())
 }
 
 fn rest(args: &PlantArgs, machines: u64, until_s: i64) -> String {

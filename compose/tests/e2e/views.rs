@@ -69,6 +69,7 @@ fn views_equal_the_archive_whatever_dies_under_them() {
     let lanes = stack.number("select count(*) from pipeline_positions");
     assert_eq!(lanes, i64::from(PARTITIONS), "all lanes have readings");
     compare::windows(&stack);
+    compare::totals(&stack);
     compare::latest(&stack);
     each_anomaly_once(&stack);
 }

@@ -20,6 +20,8 @@ pub fn all() -> Vec<View> {
         .into_iter()
         .map(|name| View { name, schema: windows() })
         .collect();
+    let fleet = ["fleet_1m", "fleet_1h", "fleet_1d"];
+    views.extend(fleet.into_iter().map(|name| View { name, schema: totals() }));
     let states = ["states_10s", "states_1m", "states_1h", "states_1d"];
     views.extend(states.into_iter().map(|name| View { name, schema: held_states() }));
     views.push(View { name: "series_refused", schema: series_refused() });
@@ -41,6 +43,13 @@ fn windows() -> SchemaRef {
     let by_time = ["area_held", "area_linear", "avg_held", "avg_linear", "increase", "rate"];
     fields.extend(by_time.into_iter().map(|name| nullable(number(name))));
     fields.push(nullable(count("resets")));
+    Arc::new(Schema::new(fields))
+}
+
+fn totals() -> SchemaRef {
+    let mut fields = vec![text("machine"), text("kind"), time("time"), count("count")];
+    fields.extend(["sum", "avg", "min", "max"].map(number));
+    fields.extend([count("bad"), count("late"), nullable(number("score"))]);
     Arc::new(Schema::new(fields))
 }
 

@@ -11,9 +11,15 @@ const VIEWS: [(&str, i64); 4] = [
     ("readings_1d", 86_400_000_000),
 ];
 
+/// Those of totals by machine and kind.
+const FLEET: [(&str, i64); 3] =
+    [("fleet_1m", 60_000_000), ("fleet_1h", 3_600_000_000), ("fleet_1d", 86_400_000_000)];
+
 /// What must be equal to the last bit. The rest is sums, equal to rounding.
 const EXACT: [&str; 7] = ["n", "bad", "late", "low", "high", "opening", "closing"];
 const ROUNDED: [&str; 3] = ["total", "mean", "spread"];
+const EXACT_OF_TOTALS: [&str; 5] = ["n", "bad", "late", "low", "high"];
+const ROUNDED_OF_TOTALS: [&str; 2] = ["total", "mean"];
 
 /// Differences that are printed.
 const SHOWN: usize = 40;
@@ -24,8 +30,13 @@ const IS_EARLY: &str = "cast(time as bigint) > cast(kafka_time as bigint) * 1000
 /// Every window of every width.
 pub(super) fn windows(stack: &Stack) {
     for (view, width_us) in VIEWS {
-        let sql =
-            difference(&folded(width_us), &shown(view), &["machine", "sensor", "begun"], &EXACT, &ROUNDED);
+        let sql = difference(
+            &folded(width_us, "sensor"),
+            &shown(view),
+            &["machine", "sensor", "begun"],
+            &EXACT,
+            &ROUNDED,
+        );
         none(stack, view, &sql);
         let sql = format!("select count(*), cast(sum(late) as bigint), cast(sum(bad) as bigint) from {view}");
         let rows = stack.rows(&sql);
@@ -34,6 +45,22 @@ pub(super) fn windows(stack: &Stack) {
             "{view}: {windows} windows are those of the archive, with {late} late and {bad} bad readings"
         );
         assert!(windows > 0 && bad > 0, "{view} has something to compare");
+    }
+}
+
+/// Every total of every width.
+pub(super) fn totals(stack: &Stack) {
+    for (view, width_us) in FLEET {
+        let shown = format!(
+            "select machine, kind, cast(time as bigint) as begun, \"count\" as n, bad, late, \"min\" as low, \
+             \"max\" as high, \"sum\" as total, \"avg\" as mean from {view}"
+        );
+        let keys = ["machine", "kind", "begun"];
+        let folded = folded(width_us, "kind");
+        none(stack, view, &difference(&folded, &shown, &keys, &EXACT_OF_TOTALS, &ROUNDED_OF_TOTALS));
+        let totals = stack.number(&format!("select count(*) from {view}"));
+        eprintln!("{view}: {totals} totals are those of the archive");
+        assert!(totals > 0, "{view} has something to compare");
     }
 }
 
@@ -52,27 +79,27 @@ pub(super) fn latest(stack: &Stack) {
     none(stack, "latest", &sql);
 }
 
-/// The archive's readings as windows. `seen` is the largest time that came before in the series' lane.
-fn folded(width_us: i64) -> String {
+/// The archive's readings as windows of each `name` of a machine, sensor or kind. `seen` is the largest time that came before in the series' lane.
+fn folded(width_us: i64, name: &str) -> String {
     format!(
-        "select machine, sensor, begun, count(value) as n, sum(is_bad) as bad, \
+        "select machine, {name}, begun, count(value) as n, sum(is_bad) as bad, \
            sum(case when (has_none = 0 or is_bad = 1) and begun + {width_us} <= seen then 1 else 0 end) as late, \
            min(value) as low, max(value) as high, \
            first_value(value order by has_none, t, lane, o, i) as opening, \
            first_value(value order by has_none, t desc, lane desc, o desc, i desc) as closing, \
            sum(value) as total, avg(value) as mean, stddev_pop(value) as spread \
          from (\
-           select machine, sensor, lane, o, i, t, t - t % {width_us} as begun, value, seen, \
+           select machine, {name}, lane, o, i, t, t - t % {width_us} as begun, value, seen, \
              case when value is null then 1 else 0 end as has_none, \
              case when quality >= 2147483648 then 1 else 0 end as is_bad \
            from (\
-             select machine, sensor, \"partition\" as lane, \"offset\" as o, \"index\" as i, \
+             select machine, {name}, \"partition\" as lane, \"offset\" as o, \"index\" as i, \
                cast(time as bigint) as t, value, quality, \
                max(case when {IS_EARLY} then null else cast(time as bigint) end) over (\
                  partition by \"partition\", machine, sensor order by \"offset\", \"index\" \
                  rows between unbounded preceding and 1 preceding) as seen \
              from readings)) \
-         group by machine, sensor, begun having count(value) > 0"
+         group by machine, {name}, begun having count(value) > 0"
     )
 }
 
