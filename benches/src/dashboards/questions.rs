@@ -16,7 +16,8 @@ const DASHBOARDS: [&str; 2] = [
     include_str!("../../../compose/provision/grafana/dashboards/overview.json"),
 ];
 
-/// The ranges that Grafana shows, hours: of windows of 10 s, and of 1 min.
+/// The ranges that Grafana shows, hours: for the shorter it reads windows of 10 s of a sensor and of 1 min of machines,
+/// for the longer those of 1 min and of 1 h.
 const RANGES_HOURS: [i64; 2] = [1, 24];
 
 /// What the archive answers, which is not filled.
@@ -45,8 +46,18 @@ pub(super) struct Question {
     text: &'static str,
     /// About a day long ago, by minutes.
     is_of_a_day: bool,
-    /// Whether ClickHouse's own views know it too.
-    pub(super) is_common: bool,
+    /// What ClickHouse's own views are asked in its place.
+    peer: Peer,
+}
+
+/// A question to ClickHouse's own views.
+enum Peer {
+    /// The same text.
+    Same,
+    /// Another text that means the same, as they have no rows of machines.
+    Text(&'static str),
+    /// None: they do not know what it asks for.
+    Nothing,
 }
 
 /// All questions.
@@ -55,75 +66,96 @@ pub(super) const ALL: &[Question] = &[
         name: "an hour of a machine by 10 s",
         text: "SELECT time, sensor, avg, min, max FROM {db}readings_10s WHERE machine = '{machine}' AND time >= {hour_ago} ORDER BY sensor, time",
         is_of_a_day: false,
-        is_common: true,
+        peer: Peer::Same,
     },
     Question {
         name: "an hour of a machine by minute",
         text: "SELECT time, sensor, avg, min, max FROM {db}readings_1m WHERE machine = '{machine}' AND time >= {hour_ago} ORDER BY sensor, time",
         is_of_a_day: false,
-        is_common: true,
+        peer: Peer::Same,
     },
     Question {
         name: "an hour of a sensor by 10 s",
         text: "SELECT time, avg, min, max, p95 FROM {db}readings_10s WHERE machine = '{machine}' AND sensor = '{sensor}' AND time >= {hour_ago} ORDER BY time",
         is_of_a_day: false,
-        is_common: true,
+        peer: Peer::Same,
     },
     Question {
         name: "a day of the year of a sensor by minute",
         text: "SELECT time, avg, min, max, p95 FROM {db}readings_1m WHERE machine = '{machine}' AND sensor = '{sensor}' AND time >= {then} AND time < {day_later} ORDER BY time",
         is_of_a_day: true,
-        is_common: false,
+        peer: Peer::Nothing,
     },
     Question {
         name: "a week of a sensor by hour",
         text: "SELECT time, avg, min, max, p95 FROM {db}readings_1h WHERE machine = '{machine}' AND sensor = '{sensor}' AND time >= {week_ago} ORDER BY time",
         is_of_a_day: false,
-        is_common: true,
+        peer: Peer::Same,
     },
     Question {
         name: "a year of a sensor by day",
         text: "SELECT time, avg, min, max, p95 FROM {db}readings_1d WHERE machine = '{machine}' AND sensor = '{sensor}' AND time >= {year_ago} ORDER BY time",
         is_of_a_day: false,
-        is_common: true,
+        peer: Peer::Same,
     },
     Question {
         name: "the latest of a machine",
         text: "SELECT sensor, kind, value, unit, time FROM {db}latest WHERE machine = '{machine}' ORDER BY sensor",
         is_of_a_day: false,
-        is_common: true,
+        peer: Peer::Same,
     },
     Question {
         name: "the top anomalies of a week",
         text: "SELECT machine, time, peak_score, threshold FROM {db}anomalies WHERE time >= {week_ago} ORDER BY peak_score DESC LIMIT 20",
         is_of_a_day: false,
-        is_common: false,
+        peer: Peer::Nothing,
     },
     Question {
         name: "an hour of the fleet by kind, of minutes",
-        text: "SELECT kind, sum(count) AS readings, max(max) AS largest FROM {db}readings_1m WHERE time >= {hour_ago} GROUP BY kind ORDER BY kind",
+        text: "SELECT kind, sum(count) AS readings, max(max) AS largest FROM {db}fleet_1m WHERE time >= {hour_ago} GROUP BY kind ORDER BY kind",
         is_of_a_day: false,
-        is_common: true,
+        peer: Peer::Text(
+            "SELECT kind, sum(count) AS readings, max(max) AS largest FROM {db}readings_1m WHERE time >= {hour_ago} GROUP BY kind ORDER BY kind",
+        ),
     },
     Question {
         name: "an hour of the fleet by kind, of hours",
-        text: "SELECT kind, sum(count) AS readings, max(max) AS largest FROM {db}readings_1h WHERE time >= {hour_ago} GROUP BY kind ORDER BY kind",
+        text: "SELECT kind, sum(count) AS readings, max(max) AS largest FROM {db}fleet_1h WHERE time >= {hour_ago} GROUP BY kind ORDER BY kind",
         is_of_a_day: false,
-        is_common: true,
+        peer: Peer::Text(
+            "SELECT kind, sum(count) AS readings, max(max) AS largest FROM {db}readings_1h WHERE time >= {hour_ago} GROUP BY kind ORDER BY kind",
+        ),
     },
 ];
+
+/// Those that ClickHouse's own views are asked too.
+pub(super) fn common() -> impl Iterator<Item = &'static Question> {
+    ALL.iter().filter(|question| !matches!(question.peer, Peer::Nothing))
+}
 
 impl Question {
     /// Its `n`th form.
     pub(super) fn text(&self, route: &Route, subject: &Subject, n: u64) -> String {
+        self.form(self.text, route, subject, n)
+    }
+
+    /// Its `n`th form for ClickHouse's own views.
+    pub(super) fn peer_text(&self, route: &Route, subject: &Subject, n: u64) -> String {
+        let text = match self.peer {
+            Peer::Text(text) => text,
+            Peer::Same | Peer::Nothing => self.text,
+        };
+        self.form(text, route, subject, n)
+    }
+
+    fn form(&self, text: &str, route: &Route, subject: &Subject, n: u64) -> String {
         let [machine, sensor, day] = STRIDES.map(|stride| n.wrapping_mul(stride));
         let machines = if self.is_of_a_day && subject.whole > 0 { subject.whole } else { subject.machines };
         // Of minutes there is, at the least, the last day.
         let days = if subject.whole > 0 { subject.days.unsigned_abs() } else { 1 };
         let then = subject.now - TimeDelta::days((1 + day % days.max(1)).cast_signed());
         let ago = |span: TimeDelta| route.literal(subject.now - span);
-        self.text
-            .replace("{db}", &route.prefix())
+        text.replace("{db}", &route.prefix())
             .replace("{machine}", &format!("machine-{:03}", machine % machines))
             .replace("{sensor}", &sensor_name(sensor % SENSORS))
             .replace("{hour_ago}", &ago(TimeDelta::hours(1)))
@@ -189,11 +221,24 @@ mod tests {
         ];
         for (question, route) in ALL.iter().flat_map(|question| routes.iter().map(move |r| (question, r))) {
             for n in 0..100 {
-                let text = question.text(route, &subject, n);
-                assert!(!text.contains(['{', '}']), "{text}");
-                let whole = (0..3).any(|machine| text.contains(&format!("'machine-{machine:03}'")));
-                assert!(whole || !question.is_of_a_day, "{text}");
+                for text in [question.text(route, &subject, n), question.peer_text(route, &subject, n)] {
+                    assert!(!text.contains(['{', '}']), "{text}");
+                    let whole = (0..3).any(|machine| text.contains(&format!("'machine-{machine:03}'")));
+                    assert!(whole || !question.is_of_a_day, "{text}");
+                }
             }
+        }
+    }
+
+    #[test]
+    fn the_peer_is_asked_for_no_rows_of_machines() {
+        let now = DateTime::from_timestamp(1_767_225_600, 0).unwrap();
+        let subject = Subject { machines: 200, whole: 3, now, days: 365 };
+        let route = Route::ClickHouse { url: String::new(), database: "peer_views" };
+        assert!(common().any(|question| question.text(&route, &subject, 0).contains(".fleet_")));
+        for question in common() {
+            let text = question.peer_text(&route, &subject, 0);
+            assert!(!text.contains("fleet_"), "{text}");
         }
     }
 

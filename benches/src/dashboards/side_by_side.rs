@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::DATABASE;
 use super::ask::{Answers, Effort, Route};
-use super::questions::{self, Subject};
+use super::questions::{self, Question, Subject};
 use crate::fill::{self, Filled};
 use crate::http::clickhouse;
 use crate::peers;
@@ -35,6 +35,9 @@ const PEER: &str = "peer_views";
 /// The last block may be in one table before it is in another.
 const WHOLE_WITHIN: Duration = Duration::from_secs(60);
 
+/// The form of a question that a side is asked.
+type Form = fn(&Question, &Route, &Subject, u64) -> String;
+
 /// Fills the topic, lets both take it in, and asks both.
 pub(super) fn run(stack: &Stack, topic: &str, readings: u64, effort: &Effort) -> anyhow::Result<Value> {
     let filled = fill::fill(&stack.at.kafka, topic, &ShapeArgs { readings, per_record: PER_RECORD })?;
@@ -42,11 +45,13 @@ pub(super) fn run(stack: &Stack, topic: &str, readings: u64, effort: &Effort) ->
     let mut theirs = theirs(stack, topic, &filled, rate)?;
     let url = &stack.at.clickhouse;
     let subject = Subject { machines: MACHINES, whole: 0, now: super::time(latest(url)? + 1)?, days: 1 };
-    for (told, database) in [(&mut ours, DATABASE), (&mut theirs, PEER)] {
+    let sides: [(&mut Value, &'static str, Form); 2] =
+        [(&mut ours, DATABASE, Question::text), (&mut theirs, PEER, Question::peer_text)];
+    for (told, database, form) in sides {
         let route = Route::ClickHouse { url: url.clone(), database };
         let mut answers = Answers::default();
-        for question in questions::ALL.iter().filter(|question| question.is_common) {
-            answers.take(question.name, route.time(effort, |n| question.text(&route, &subject, n)));
+        for question in questions::common() {
+            answers.take(question.name, route.time(effort, |n| form(question, &route, &subject, n)));
         }
         told["questions"] = answers.describe();
     }
