@@ -2,12 +2,13 @@
 //!
 //! Each statement gets a fresh session over the same tables; memory is shared by all and bounded. What is parsed
 //! is within [`bounds`]; what runs has passed [`read_only`]; how long it may run is in the plan itself
-//! ([`deadline`]).
+//! ([`deadline`]). What ClickHouse can aggregate, it does ([`push`]).
 
 pub(crate) mod bounds;
 mod deadline;
 pub(crate) mod leaf;
 mod params;
+mod push;
 pub(crate) mod read_only;
 pub(crate) mod running;
 pub(crate) mod session;

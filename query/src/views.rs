@@ -1,10 +1,12 @@
 //! The ClickHouse views as SQL tables.
 //!
-//! [`schemas`] fixes their columns; [`translate`] says which filters ClickHouse may evaluate for us; [`table`]
-//! builds the SQL and streams Arrow back; [`client`] speaks to the server.
+//! [`schemas`] fixes their columns; [`translate`] says which filters and aggregates ClickHouse may evaluate for us;
+//! [`table`] builds the SQL of a view's rows, and [`aggregate`] that of what they are aggregated to; [`scan`] streams
+//! Arrow back; [`client`] speaks to the server.
 //!
 //! **Architecture invariant:** when ClickHouse is away, statements over the archive alone still answer.
 
+pub(crate) mod aggregate;
 pub mod client;
 pub(crate) mod scan;
 pub mod schemas;

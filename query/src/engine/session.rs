@@ -16,6 +16,7 @@ use datafusion_postgres::datafusion_pg_catalog::setup_pg_catalog;
 use stillwell_schema::paths::FileKind;
 
 use super::deadline::CappedPlanner;
+use super::push::PushAggregates;
 use crate::archive::{ArchiveTable, Catalogue, STORE_URL, open};
 use crate::error::QueryError;
 use crate::lineage;
@@ -62,6 +63,7 @@ pub(super) fn state(
         .with_default_features()
         .with_config(config())
         .with_runtime_env(runtime)
+        .with_optimizer_rule(Arc::new(PushAggregates))
         .with_query_planner(Arc::new(CappedPlanner { time: limits.time }))
         .build();
     let database = MemoryCatalogProvider::new();

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Fields, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::{Result, project_schema};
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 
+use super::aggregate::AggregateTable;
 use super::client::Views;
 use super::scan::ViewScan;
 use super::schemas::View;
@@ -35,17 +36,42 @@ impl ViewTable {
             columns.fields().iter().map(|field| translate::identifier(field.name())).collect();
         // A count needs rows but no column.
         let names = if names.is_empty() { "toUInt8(1) AS present".to_owned() } else { names.join(", ") };
-        let mut sql = format!("SELECT {names} FROM {}", self.views.path(self.view.name));
-        let filters: Vec<String> =
-            filters.iter().filter_map(|filter| translate::filter(filter, &self.view.schema)).collect();
-        if !filters.is_empty() {
-            sql += &format!(" WHERE {}", filters.join(" AND "));
-        }
-        if let Some(limit) = limit {
-            sql += &format!(" LIMIT {limit}");
-        }
-        sql
+        let filters: Vec<String> = filters.iter().filter_map(|filter| self.filter(filter)).collect();
+        format!("SELECT {names} {}{}", self.rows(&filters), at_most(limit))
     }
+
+    /// The table of an aggregate over the rows that pass `filters`, whose `fields` are its groups and then its
+    /// aggregates; none where ClickHouse might not mean the same.
+    pub(crate) fn aggregate(
+        &self,
+        groups: &[Expr],
+        aggregates: &[Expr],
+        filters: &[Expr],
+        fields: &Fields,
+    ) -> Option<AggregateTable> {
+        let schema = &self.view.schema;
+        let groups = groups.iter().map(|group| translate::group(group, schema)).collect::<Option<_>>()?;
+        let aggregates = aggregates.iter().map(|aggregate| translate::aggregate(aggregate, schema));
+        let aggregates = aggregates.collect::<Option<Vec<_>>>()?;
+        let filters = filters.iter().map(|filter| self.filter(filter)).collect::<Option<Vec<_>>>()?;
+        let rows = self.rows(&filters);
+        Some(AggregateTable::new(self.views.clone(), self.view.name, rows, groups, aggregates, fields))
+    }
+
+    fn filter(&self, filter: &Expr) -> Option<String> {
+        translate::filter(filter, &self.view.schema)
+    }
+
+    /// `FROM` and `WHERE`.
+    fn rows(&self, filters: &[String]) -> String {
+        let from = format!("FROM {}", self.views.path(self.view.name));
+        if filters.is_empty() { from } else { format!("{from} WHERE {}", filters.join(" AND ")) }
+    }
+}
+
+/// `LIMIT`, if there is one.
+pub(super) fn at_most(limit: Option<usize>) -> String {
+    limit.map(|limit| format!(" LIMIT {limit}")).unwrap_or_default()
 }
 
 #[async_trait]
@@ -59,7 +85,7 @@ impl TableProvider for ViewTable {
     }
 
     fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
-        let can = |filter: &&Expr| match translate::filter(filter, &self.view.schema) {
+        let can = |filter: &&Expr| match self.filter(filter) {
             Some(_) => TableProviderFilterPushDown::Exact,
             None => TableProviderFilterPushDown::Unsupported,
         };

@@ -1,13 +1,20 @@
-//! Filters in ClickHouse's SQL. What is translated means exactly the same on both sides; everything else stays
-//! with the plan.
+//! Filters, groups and aggregates in ClickHouse's SQL. What is translated means exactly the same on both sides;
+//! everything else stays with the plan.
 //!
 //! Two differences are bridged: the engine orders NaN above all numbers where ClickHouse compares it false with
 //! everything, and the engine may compare times in nanoseconds where the views hold microseconds.
+
+mod aggregates;
+mod expressions;
+mod times;
 
 use arrow::datatypes::{DataType, SchemaRef, TimeUnit};
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::expr::{InList, Like};
 use datafusion::logical_expr::{Between, BinaryExpr, Expr, Operator};
+
+pub(crate) use self::aggregates::aggregate;
+pub(crate) use self::expressions::group;
 
 /// `filter` over a view with `schema`; none where ClickHouse might not mean the same.
 #[must_use]
