@@ -19,6 +19,8 @@ fn every_door_answers_and_none_writes() {
     let both = "select r.machine, count(*) from readings r join latest l on r.machine = l.machine group by 1";
     assert_eq!(stack.rows(both)[0][1], 100, "archive and views in one statement");
 
+    aggregates_mean_the_same_in_clickhouse(&stack);
+
     let answer =
         text(psql(&stack, &["-Atc", "select machine, count(*), sum(\"index\") from readings group by 1"]));
     assert_eq!(answer.trim(), "press-07|100|0");
@@ -69,6 +71,39 @@ fn every_door_answers_and_none_writes() {
     let (_, metrics) = stack.http("GET", "/metrics", "").unwrap();
     for name in ["stillwell_received_records_total", "stillwell_lag_records", "stillwell_watermark_offset"] {
         assert!(metrics.contains(name), "/metrics has no {name}");
+    }
+}
+
+/// A limit, however high, leaves the aggregates above it to the engine.
+fn aggregates_mean_the_same_in_clickhouse(stack: &Stack) {
+    stack.wait_views();
+    let minute = "floor(extract(epoch from time)/60)*60";
+    for (columns, rest) in [
+        ("count(*), sum(count), avg(count), min(min), max(max), max(score), min(time), max(time)", ""),
+        ("count(*), sum(count), avg(count), min(min), max(machine)", "where machine = 'none'"),
+        (
+            "count(distinct sensor), sum(bad) * 1.0 / nullif(sum(count), 0)",
+            "where sensor in ('oil', 'water')",
+        ),
+        ("machine, kind, sum(count) as n, avg(avg), sum(sum * 2.5)", "group by machine, kind order by n"),
+        ("machine", "where machine = 'none' group by machine"),
+        (format!("{minute} as t, sum(count), max(p95), count(score)").as_str(), "group by 1 order by 1"),
+        ("date_bin(interval '7 seconds', time) as t, sum(count)", "group by 1 order by 1"),
+        (
+            "date_bin(interval '1 minute', time, '2026-01-01T00:00:30Z'::timestamptz) as t, sum(count)",
+            "group by 1 order by 1",
+        ),
+        ("date_trunc('week', time) as t, min(time)", "group by 1 order by 1"),
+        ("sum(count) filter (where min >= 50), sum(case when max < 20 then 1 else 0 end)", ""),
+        ("machine, sum(count) as n", "group by machine having sum(count) > 1000000"),
+    ] {
+        let of = |view: &str| format!("select {columns} from {view} {rest}");
+        let (pushed, here) =
+            (of("readings_10s"), of("(select * from readings_10s limit 1000000) as readings_10s"));
+        assert_eq!(stack.rows(&pushed), stack.rows(&here), "{pushed}");
+        // Of distinct values, ClickHouse makes groups, which are counted here.
+        let plan = format!("{:?}", stack.rows(&format!("explain {pushed}")));
+        assert!(plan.contains("GROUP BY") || !plan.contains("AggregateExec"), "{pushed}: {plan}");
     }
 }
 
