@@ -129,7 +129,7 @@ fn width_of(table: &str) -> Option<usize> {
     let is_of_width =
         |of: &&str| name.strip_prefix(*of).is_some_and(|rest| rest.is_empty() || is_later(rest));
     let totals = TOTALS.iter().position(|of| *of == Some(name));
-    totals.or_else(|| TABLES.iter().position(|of| is_of_width(&of)))
+    totals.or_else(|| TABLES.iter().position(is_of_width))
 }
 
 /// The TTL in an engine's description.
