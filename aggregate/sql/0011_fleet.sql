@@ -1,22 +1,23 @@
 -- Totals by machine and kind, so that questions over a whole plant need not read every series; and keys of windows whose
--- coarse times are as long as what one series is usually asked for.
+-- coarse times are as long as what one series is usually asked for. A condition on `start` is looked up in the key by its
+-- coarse time where the key does not hold `start` itself.
 
 CREATE TABLE IF NOT EXISTS {database}.windows_10s_by_key AS {database}.windows_10s
 ENGINE = ReplacingMergeTree(version)
 PARTITION BY toYYYYMM(start)
-ORDER BY (toStartOfHour(start), machine, sensor, start, topic, partition)
+ORDER BY (toStartOfHour(start), machine, sensor, toUnixTimestamp64Micro(start), topic, partition)
 SETTINGS index_granularity = 1024;
 
 CREATE TABLE IF NOT EXISTS {database}.windows_1m_by_key AS {database}.windows_1m
 ENGINE = ReplacingMergeTree(version)
 PARTITION BY toYYYYMM(start)
-ORDER BY (toDate(start), machine, sensor, start, topic, partition)
+ORDER BY (toDate(start), machine, sensor, toUnixTimestamp64Micro(start), topic, partition)
 SETTINGS index_granularity = 1024;
 
 CREATE TABLE IF NOT EXISTS {database}.windows_1h_by_key AS {database}.windows_1h
 ENGINE = ReplacingMergeTree(version)
 PARTITION BY toYear(start)
-ORDER BY (toStartOfMonth(start), machine, sensor, start, topic, partition)
+ORDER BY (toStartOfMonth(start), machine, sensor, toUnixTimestamp64Micro(start), topic, partition)
 SETTINGS index_granularity = 512;
 
 CREATE TABLE IF NOT EXISTS {database}.windows_1d_by_key AS {database}.windows_1d
@@ -35,19 +36,19 @@ DROP TABLE IF EXISTS {database}.windows_{width}_by_key;
 CREATE TABLE IF NOT EXISTS {database}.fleet_windows_1m AS {database}.windows_1m
 ENGINE = ReplacingMergeTree(version)
 PARTITION BY toYYYYMM(start)
-ORDER BY (toStartOfHour(start), machine, sensor, start, topic, partition)
+ORDER BY (toStartOfHour(start), machine, sensor, toUnixTimestamp64Micro(start), topic, partition)
 SETTINGS index_granularity = 1024;
 
 CREATE TABLE IF NOT EXISTS {database}.fleet_windows_1h AS {database}.windows_1h
 ENGINE = ReplacingMergeTree(version)
 PARTITION BY toYear(start)
-ORDER BY (toDate(start), machine, sensor, start, topic, partition)
+ORDER BY (toDate(start), machine, sensor, toUnixTimestamp64Micro(start), topic, partition)
 SETTINGS index_granularity = 1024;
 
 CREATE TABLE IF NOT EXISTS {database}.fleet_windows_1d AS {database}.windows_1d
 ENGINE = ReplacingMergeTree(version)
 PARTITION BY toYear(start)
-ORDER BY (toStartOfMonth(start), machine, sensor, start, topic, partition)
+ORDER BY (toStartOfMonth(start), machine, sensor, toUnixTimestamp64Micro(start), topic, partition)
 SETTINGS index_granularity = 1024;
 
 -- What there is already. A row is complete up to the latest version of its series' rows where the aggregator was stopped

@@ -23,7 +23,7 @@ const WITHIN: Duration = Duration::from_secs(20);
 
 /// An alert as it is published, JSON.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Alert {
+pub(crate) struct Alert {
     /// The anomaly's id.
     pub id: String,
     /// Machine.
@@ -46,7 +46,7 @@ pub struct Alert {
     pub offset: i64,
 }
 
-/// The alerts of one lane, on their way out. It connects when there is something to publish.
+/// The alerts of one lane, on their way out.
 pub(crate) struct Alerts {
     kafka: KafkaSettings,
     topic: String,
@@ -92,10 +92,8 @@ impl Alerts {
         if alerts.is_empty() {
             return Ok(());
         }
-        let mut publisher = match self.publisher.take() {
-            Some(publisher) => publisher,
-            None => self.connect(lane).await?,
-        };
+        self.prepare(lane).await?;
+        let Some(mut publisher) = self.publisher.take() else { return Err(AggregateError::Stopped) };
         publisher.published.keep_new(alerts);
         let (topic, lane_id, some) = (self.topic.clone(), lane.clone(), alerts.clone());
         let publisher = blocking(move || -> Result<Publisher, KafkaError> {
@@ -111,6 +109,14 @@ impl Alerts {
         Ok(())
     }
 
+    /// Connects, where it is not.
+    pub(crate) async fn prepare(&mut self, lane: &TopicPartition) -> Result<(), AggregateError> {
+        if self.publisher.is_none() {
+            self.publisher = Some(self.connect(lane).await?);
+        }
+        Ok(())
+    }
+
     async fn connect(&self, lane: &TopicPartition) -> Result<Publisher, AggregateError> {
         let mut config = ClientConfig::new();
         for (key, value) in &self.kafka.properties {
@@ -122,7 +128,7 @@ impl Alerts {
         let mut consumer = config.clone();
         consumer.set("group.id", &self.group);
         config.set("transactional.id", format!("{}-{}-{}", self.group, lane.topic, lane.partition));
-        config.set("transaction.timeout.ms", "30000");
+        config.set("transaction.timeout.ms", "30000").set("linger.ms", "0");
         let lane = lane.clone();
         let connected = blocking(move || -> Result<Publisher, KafkaError> {
             let producer: ThreadedProducer<_> = config.create()?;

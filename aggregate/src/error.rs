@@ -29,6 +29,9 @@ pub enum AggregateError {
         /// The statement.
         sql: String,
     },
+    /// Windows are written elsewhere than when the lane began, which thus begins again.
+    #[error("windows are written elsewhere now")]
+    Moved,
     /// The topic is not one of the settings'.
     #[error("topic {0} is not in the config")]
     UnknownTopic(String),

@@ -1,5 +1,5 @@
-//! Writes what all lanes have changed, about once a second, in one INSERT a table; then sends out their alerts
-//! ([`outbox`]); and then, when all of it is out, moves the lanes' positions.
+//! Writes what all lanes have changed, about once a second, in one INSERT a table; then waits until the alerts that the
+//! lanes have raised meanwhile are out ([`outbox`]); and then moves the lanes' positions.
 //!
 //! **Invariant:** the position of a lane is stored after everything below it. A crash between the two only
 //! replays, and what is replayed is already in the rows, which know their version.
@@ -7,26 +7,27 @@
 //! Rows of all lanes are written together, so a store that is away holds all of them up. Alerts hold up
 //! nobody but their lane, and of that only what follows them: its scorers' states and its position.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use futures::future::try_join_all;
 use metrics::{counter, gauge, histogram};
 use stillwell_schema::health::{Board, State};
 use stillwell_schema::{Clock, TopicPartition};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::alerts::Alert;
 use crate::error::AggregateError;
 use crate::lateness;
 use crate::native::Block;
 use crate::snapshot::Part;
+use crate::stage::Awaited;
 use crate::store::Store;
 
 mod outbox;
 
-pub(crate) use outbox::Outbox;
+use outbox::Outbox;
 
 /// Lanes that flush within this of each other share their INSERTs.
 const GATHER: Duration = Duration::from_millis(20);
@@ -64,13 +65,13 @@ pub struct Snapshot {
     pub late: u64,
     /// What changed.
     pub parts: Vec<Part>,
-    /// Alerts raised since the last snapshot.
-    pub alerts: Vec<Alert>,
+    /// Alerts that have to be out before its lane may go on from here.
+    pub alerts: Option<Awaited>,
     /// Told when all is stored.
     pub stored: oneshot::Sender<()>,
 }
 
-/// What is to be done for a snapshot, in this order, with its alerts sent out in between.
+/// What is to be done for a snapshot, in this order; in between its alerts have to be out.
 #[derive(Clone, Copy)]
 enum Step {
     Rows,
@@ -81,18 +82,23 @@ enum Step {
 #[derive(Default)]
 struct Batch {
     fresh: Vec<Snapshot>,
-    sent: Vec<Snapshot>,
+    /// Those whose alerts are out.
+    out: Vec<Snapshot>,
 }
 
 /// The one writer of a process.
 pub(crate) struct Flusher<S> {
-    pub(crate) store: S,
-    pub(crate) outbox: Outbox,
-    pub(crate) board: Board,
-    pub(crate) clock: Arc<dyn Clock>,
+    store: S,
+    outbox: Outbox,
+    board: Board,
+    clock: Arc<dyn Clock>,
 }
 
 impl<S: Store> Flusher<S> {
+    pub(crate) fn new(store: S, board: Board, clock: Arc<dyn Clock>) -> Self {
+        Self { store, outbox: Outbox::default(), board, clock }
+    }
+
     /// Writes until the last lane is gone.
     pub(crate) async fn run(mut self, mut snapshots: mpsc::Receiver<Snapshot>) {
         while let Some(batch) = self.gather(&mut snapshots).await {
@@ -108,7 +114,7 @@ impl<S: Store> Flusher<S> {
         tokio::select! {
             biased;
             first = snapshots.recv() => batch.fresh.push(first?),
-            sent = self.outbox.sent() => batch.sent.push(sent),
+            out = self.outbox.next() => batch.out.push(out),
         }
         let gather = tokio::time::sleep(GATHER);
         tokio::pin!(gather);
@@ -120,21 +126,22 @@ impl<S: Store> Flusher<S> {
                     Some(snapshot) => batch.fresh.push(snapshot),
                     None => return Some(batch),
                 },
-                sent = self.outbox.sent() => batch.sent.push(sent),
+                out = self.outbox.next() => batch.out.push(out),
             }
         }
     }
 
-    async fn write(&mut self, Batch { fresh, mut sent }: Batch) {
+    async fn write(&mut self, Batch { fresh, mut out }: Batch) {
         for mut snapshot in self.store(Step::Rows, fresh).await {
-            if snapshot.alerts.is_empty() {
-                sent.push(snapshot);
-            } else {
-                snapshot.parts.retain(|part| part.table == STATES || part.table == HIGHS);
-                self.outbox.send(snapshot);
+            match snapshot.alerts.take().filter(|alerts| !alerts.is_out()) {
+                None => out.push(snapshot),
+                Some(alerts) => {
+                    snapshot.parts.retain(|part| part.table == STATES || part.table == HIGHS);
+                    self.outbox.put(snapshot, alerts);
+                }
             }
         }
-        for snapshot in self.store(Step::Position, sent).await {
+        for snapshot in self.store(Step::Position, out).await {
             let (topic, partition) = (snapshot.lane.topic.to_string(), snapshot.lane.partition.to_string());
             #[allow(clippy::cast_precision_loss, reason = "gauges are floats; offsets stay below 2^53")]
             gauge!("stillwell_watermark_offset", "stage" => "aggregate", "topic" => topic, "partition" => partition,
@@ -181,19 +188,25 @@ impl<S: Store> Flusher<S> {
         }
     }
 
-    /// Writes the parts of these tables, one after the other.
+    /// Writes the parts of these tables: windows of all widths at the same time, then the others one after the other.
     async fn insert(&self, is_meant: fn(&str) -> bool, batch: &[Snapshot]) -> Result<(), AggregateError> {
-        let parts = || batch.iter().flat_map(|snapshot| &snapshot.parts).filter(|part| is_meant(&part.table));
+        let parts = batch.iter().flat_map(|snapshot| &snapshot.parts).filter(|part| is_meant(&part.table));
         let rank = |table: &str| ORDER.iter().position(|other| *other == table).map_or(0, |at| at + 1);
-        let tables: BTreeSet<(usize, &str)> = parts().map(|part| (rank(&part.table), &*part.table)).collect();
-        for (_, table) in tables {
-            let parts = parts().filter(|part| part.table == table);
-            let (rows, blocks): (Vec<usize>, Vec<Bytes>) =
-                parts.map(|part| (part.rows, part.bytes.clone())).unzip();
-            self.store.insert(table, blocks).await?;
-            counter!("stillwell_flush_rows_total", "table" => table.to_owned())
-                .increment(rows.into_iter().sum::<usize>() as u64);
+        let mut ranks = BTreeMap::<usize, BTreeMap<&str, Vec<&Part>>>::new();
+        for part in parts {
+            ranks.entry(rank(&part.table)).or_default().entry(&part.table).or_default().push(part);
         }
+        for tables in ranks.into_values() {
+            let inserts = tables.into_iter().map(|(table, parts)| self.insert_into(table, parts));
+            try_join_all(inserts).await?;
+        }
+        Ok(())
+    }
+
+    async fn insert_into(&self, table: &str, parts: Vec<&Part>) -> Result<(), AggregateError> {
+        let rows: usize = parts.iter().map(|part| part.rows).sum();
+        self.store.insert(table, parts.into_iter().map(|part| part.bytes.clone()).collect()).await?;
+        counter!("stillwell_flush_rows_total", "table" => table.to_owned()).increment(rows as u64);
         Ok(())
     }
 }

@@ -36,6 +36,7 @@ mod level;
 mod open;
 mod parallel;
 mod readings;
+mod scores;
 mod series;
 mod totals;
 
@@ -47,6 +48,7 @@ pub use level::{Level, Widths};
 use parallel::Tally;
 pub use readings::Origin;
 use readings::Readings;
+pub use scores::Scored;
 pub use series::{Early, Latest, SeriesState, Stored};
 use totals::KnownMachines;
 
@@ -85,6 +87,8 @@ pub struct LaneFold {
     coarse_bytes: usize,
     /// Series of the snapshot that is on its way.
     flying: Vec<u32>,
+    /// Scores whose windows are not in memory.
+    unscored: Vec<Scored>,
     /// What the series of each machine and kind come to, if that is kept.
     totals: Option<Box<LaneFold>>,
     /// For totals: what was stored of each machine.
@@ -286,43 +290,6 @@ impl LaneFold {
         self.late += tally.late;
         self.readings += readings.counted();
         self.apply_to_totals(origins, columns, groups, table, late);
-    }
-
-    /// Folds a score into the windows of a series that hold `time_us`; `offset` is that of the record which
-    /// completed the scored row.
-    pub fn score(&mut self, series: u32, time_us: i64, offset: i64, score: f32) {
-        if let Some(tally) = self.series[series as usize].score(time_us, offset, score, self.widths) {
-            self.grow(tally);
-            self.mark(series);
-        }
-        let of = &self.series[series as usize];
-        if let Some(totals) = &mut self.totals
-            && let Some(total) = totals.total_with(of)
-        {
-            totals.score(total, time_us, offset, score);
-        }
-    }
-
-    /// Takes note of the last score of a row that the series is part of.
-    pub fn score_latest(&mut self, series: u32, score: f32) {
-        if self.series[series as usize].score_latest(score) {
-            self.mark(series);
-        }
-    }
-
-    /// Stored windows of a series that hold `time_us` and are not in memory.
-    pub fn missing(&self, series: u32, time_us: i64) -> impl Iterator<Item = Missing> + use<> {
-        let of = &self.series[series as usize];
-        let missing =
-            of.missing(time_us, self.widths).map(|(width, start)| Missing::new(series, width, start));
-        let mut missing: Vec<Missing> = missing.collect();
-        if let Some((totals, total)) =
-            self.totals.as_ref().and_then(|totals| Some((totals, totals.total_with(of)?)))
-        {
-            let of_total = totals.missing(total, time_us);
-            missing.extend(of_total.map(|missing| Missing { is_total: true, ..missing }));
-        }
-        missing.into_iter()
     }
 
     fn grow(&mut self, tally: Tally) {

@@ -12,16 +12,16 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::error::AggregateError;
-use crate::flush::{Flusher, Outbox, SNAPSHOTS_MAX};
+use crate::flush::{Flusher, SNAPSHOTS_MAX};
 use crate::machines::Follower;
 use crate::scoring::Scorer;
 use crate::settings::AggregateSettings;
-use crate::stage::{Aggregate, FEW_SERIES, Intervals, Room};
+use crate::stage::{Aggregate, Alerting, FEW_SERIES, Intervals, Room};
 use crate::store::{ClickHouse, Store, Targets};
 
 /// Enough for one pass over the caches' worth of readings, little enough to be prompt.
 const CHUNK_BYTES: usize = 1 << 20;
-const CHUNK_AGE: Duration = Duration::from_millis(50);
+const CHUNK_AGE: Duration = Duration::from_millis(20);
 /// How often it is looked where windows are written.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -38,9 +38,7 @@ pub async fn run(
 ) -> Result<(), AggregateError> {
     let store = ClickHouse::new(&settings.clickhouse);
     let (snapshots, waiting) = mpsc::channel(SNAPSHOTS_MAX);
-    let outbox =
-        Outbox::new(settings.kafka.clone(), settings.alerts_topic, settings.group.clone(), board.clone());
-    let flusher = Flusher { store: store.clone(), outbox, board: board.clone(), clock: Arc::clone(&clock) };
+    let flusher = Flusher::new(store.clone(), board.clone(), Arc::clone(&clock));
     let mut flusher = tokio::spawn(flusher.run(waiting));
     let (targets, known) = watch::channel(Targets::default());
     let looking = tokio::spawn(look(store.clone(), targets));
@@ -55,6 +53,12 @@ pub async fn run(
         store,
         topics: settings.topics.clone(),
         scorer: Arc::new(Scorer::new(settings.scoring, Arc::clone(&clock))),
+        alerting: Alerting {
+            kafka: settings.kafka.clone(),
+            topic: settings.alerts_topic,
+            group: settings.group.clone(),
+            board: board.clone(),
+        },
         snapshots,
         intervals: Intervals {
             fine: settings.flush_interval,

@@ -217,13 +217,17 @@ impl LaneScoring {
         }
     }
 
-    /// Whether alerts were raised since the last snapshot.
-    pub(crate) fn has_alerts(&self) -> bool {
-        !self.alerts.is_empty()
+    /// Whether any machine has a model, and thus may raise alerts.
+    pub(crate) fn may_alert(&self) -> bool {
+        self.machines.iter().any(Machine::is_scored)
     }
 
-    /// What changed, complete up to `position`, and the alerts since the last time. At the fine level that is the
-    /// anomalies alone: a lane goes on from where all is stored, and scores the same rows again.
+    /// The alerts that were raised since the last time.
+    pub(crate) fn take_alerts(&mut self) -> Vec<Alert> {
+        std::mem::take(&mut self.alerts)
+    }
+
+    /// What changed, complete up to `position`. At the fine level that is the anomalies alone: a lane goes on from where all is stored, and scores the same rows again.
     pub(crate) fn snapshot(
         &mut self,
         lane: &TopicPartition,
@@ -231,12 +235,11 @@ impl LaneScoring {
         level: Level,
         table: &SeriesTable,
         parts: &mut Vec<Part>,
-    ) -> Vec<Alert> {
+    ) {
         parts.extend(stored::anomalies(lane, position, &mut self.machines, table));
         if level == Level::All {
             stored::snapshot(lane, position, &mut self.machines, table, parts);
         }
-        std::mem::take(&mut self.alerts)
     }
 }
 

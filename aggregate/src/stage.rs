@@ -8,10 +8,9 @@ use std::time::Duration;
 use metrics::counter;
 use stillwell_schema::health::{Board, State};
 use stillwell_schema::{Offset, TopicPartition};
-use stillwell_source::backoff::{Backoff, Retry};
-use stillwell_source::chunk::RecordChunk;
+use stillwell_source::backoff::Retry;
 use stillwell_source::compute::compute;
-use stillwell_source::decode::{Decoded, Decoder, Stalled, decode_chunk, decoder_for};
+use stillwell_source::decode::{Decoder, decoder_for};
 use stillwell_source::halt::{Halts, Streak, Tally};
 use stillwell_source::lane::{Lane, LaneEnd, Stage};
 use stillwell_source::series::SeriesTable;
@@ -22,7 +21,7 @@ use tokio::time::Instant;
 
 use crate::error::AggregateError;
 use crate::flush::Snapshot;
-use crate::fold::{LaneFold, Level, Missing, Origin, SeriesLimits};
+use crate::fold::{LaneFold, Level, SeriesLimits};
 use crate::lateness::LaneLateness;
 use crate::reload;
 use crate::scoring::{LaneScoring, Scorer};
@@ -30,16 +29,19 @@ use crate::snapshot;
 use crate::store::{Store, Targets};
 use crate::window::TOTALS;
 
+mod alerting;
+mod folding;
 mod pace;
 mod room;
 
+pub(crate) use alerting::Alerting;
+pub use alerting::Awaited;
+use alerting::LaneAlerts;
 use pace::Pace;
 pub(crate) use pace::{FEW_SERIES, Intervals};
 pub(crate) use room::Room;
 use room::Share;
 
-/// Between two tries of reading back.
-const RETRY: Duration = Duration::from_millis(500);
 /// How long a lane waits for more before it passes over records of which most cannot be decoded, as they may be the
 /// first of many, over which the write side, which gathers longer, halts.
 const SUSPECT_WAIT: Duration = Duration::from_secs(10);
@@ -51,6 +53,7 @@ pub(crate) struct Aggregate<S> {
     pub(crate) store: S,
     pub(crate) topics: Vec<TopicSettings>,
     pub(crate) scorer: Arc<Scorer>,
+    pub(crate) alerting: Alerting,
     pub(crate) snapshots: mpsc::Sender<Snapshot>,
     pub(crate) intervals: Intervals,
     /// Where windows are written, as last seen.
@@ -89,6 +92,8 @@ struct LaneTask<'a, S> {
     flight: Option<(i64, oneshot::Receiver<()>)>,
     /// When what is written next.
     pace: Pace,
+    /// Since any machine has a model.
+    alerts: Option<LaneAlerts>,
     /// How much of what is not in a snapshot yet could be decoded,
     tally: Tally,
     /// what came before, as long as most of it could not,
@@ -113,7 +118,10 @@ impl<S: Store> Stage for Aggregate<S> {
 
     async fn run(&self, lane: Lane) -> Result<LaneEnd, AggregateError> {
         let part = part(&lane.id);
-        let done = self.run_lane(lane).await;
+        let done = match self.run_lane(lane).await {
+            Err(AggregateError::Moved) => Ok(LaneEnd::Restart),
+            done => done,
+        };
         match &done {
             Ok(_) => {
                 self.board.remove(&format!("{part}/series"));
@@ -168,6 +176,7 @@ impl<S: Store> Aggregate<S> {
             position: lane.start.0,
             shown: standing.map_or(lane.start.0, |standing| standing.position),
             pace: Pace::new(self.intervals, lane.start.0, Instant::now()),
+            alerts: None,
             lane,
             work: Some(Box::new(work)),
             waiting: None,
@@ -227,90 +236,6 @@ impl<S: Store> LaneTask<'_, S> {
         self.position >= self.shown
     }
 
-    /// Goes on with the records that wait, if it is time.
-    async fn try_again(&mut self) -> Result<(), AggregateError> {
-        let Some(waiting) = self.waiting.take_if(|waiting| waiting.is_due()) else { return Ok(()) };
-        let (rest, backoff) = waiting.into_parts();
-        self.fold(rest, backoff).await?;
-        if self.waiting.is_none() {
-            self.shared.board.set(&part(&self.lane.id), State::Ok, "");
-        }
-        Ok(())
-    }
-
-    /// Decodes a chunk, brings what it touches, folds and scores it. What cannot be decoded for now waits.
-    async fn fold(&mut self, mut chunk: RecordChunk, backoff: Backoff) -> Result<(), AggregateError> {
-        let Some(mut work) = self.work.take() else { return Err(AggregateError::Stopped) };
-        let first = chunk.range().first;
-        let (mut work, chunk, decoded, stalled, groups, missing) = compute(move || {
-            let (decoded, stalled) = match decode_chunk(&mut *work.decoder, &chunk, &mut work.table) {
-                Ok(decoded) => (decoded, None),
-                Err(stalled) => {
-                    let Stalled { decoded, at, error } = *stalled;
-                    (decoded, Some((chunk.split_off(at), error)))
-                }
-            };
-            let (groups, missing) = work.fold.gather(&decoded.columns, &work.table);
-            (work, chunk, decoded, stalled, groups, missing)
-        })
-        .await;
-        if let Some((rest, error)) = stalled {
-            counter!("stillwell_errors_total", "stage" => "aggregate", "kind" => "decode").increment(1);
-            let fresh = Waiting::backoff(Retry::default(), &self.lane.id);
-            // What another record waits for is waited for from the first.
-            let backoff = if rest.range().first > first { fresh } else { backoff };
-            let waiting = self.waiting.insert(Waiting::new(rest, &error, backoff));
-            self.shared.board.set(&part(&self.lane.id), State::Waiting, waiting.reason());
-        }
-        let next = chunk.range().next.0;
-        if !self.bring(&missing, &mut work).await {
-            // Revoked: what was folded of this lane is of no use any more.
-            return Ok(());
-        }
-        let (lane, mut tally) = (self.lane.id.clone(), std::mem::take(&mut self.tally));
-        let (work, tally, readings) = compute(move || {
-            let Decoded { columns, failures } = &decoded;
-            tally.take(&chunk, failures);
-            let origins = Origin::all(&chunk);
-            work.fold.apply(&origins, columns, &groups, &work.table);
-            let Work { table, fold, scoring, lateness, .. } = &mut *work;
-            lateness.take(&origins, columns, table);
-            scoring.take(&lane, &origins, columns, table, fold);
-            (work, tally, decoded.columns.len())
-        })
-        .await;
-        (self.work, self.tally) = (Some(work), tally);
-        let is_suspect = self.tally.is_suspect(self.share_max);
-        self.suspect_since = self.suspect_since.or_else(|| Some(Instant::now())).filter(|_| is_suspect);
-        self.position = next;
-        let has_alerts = self.work.as_ref().is_some_and(|work| work.scoring.has_alerts());
-        self.pace.changed(readings, has_alerts, Instant::now());
-        counter!("stillwell_readings_total", "stage" => "aggregate").increment(readings as u64);
-        Ok(())
-    }
-
-    /// Reads back what late data touches, for as long as it takes: the lane cannot go on without. False where
-    /// the lane is revoked meanwhile.
-    async fn bring(&self, missing: &[Missing], work: &mut Work) -> bool {
-        let (store, id, board) = (&self.shared.store, &self.lane.id, &self.shared.board);
-        let bring = async {
-            let mut waited = false;
-            for some in reload::statements(missing) {
-                while let Err(error) =
-                    reload::windows(store, id, &work.targets, some, &mut work.fold, &work.table).await
-                {
-                    board.set(&part(id), error.state(), error.to_string());
-                    waited = true;
-                    tokio::time::sleep(RETRY).await;
-                }
-            }
-            if waited {
-                board.set(&part(id), State::Ok, "");
-            }
-        };
-        self.lane.revoked.run_until_cancelled(bring).await.is_some()
-    }
-
     /// Hands what changed to the flusher, unless most of it could not be decoded.
     async fn launch(&mut self) -> Result<(), AggregateError> {
         self.suspect_since = None;
@@ -323,15 +248,15 @@ impl<S: Store> LaneTask<'_, S> {
         let is_much = work.fold.coarse_bytes() > self.share.windows_bytes_max() / 2;
         let level = self.pace.level(work.fold.changed(Level::All), is_much, Instant::now());
         let start = self.lane.start.0;
-        let (work, parts, alerts) = compute(move || {
+        let (work, parts) = compute(move || {
             let Work { fold, table, scoring, lateness, targets, .. } = &mut *work;
             let mut parts = snapshot::take(&lane, fold, table, level, position, targets);
             parts.extend(snapshot::refused(&lane, fold, table, position, start));
             if level == Level::All {
                 lateness.snapshot(&lane, position, table, &mut parts);
             }
-            let alerts = scoring.snapshot(&lane, position, level, table, &mut parts);
-            (work, parts, alerts)
+            scoring.snapshot(&lane, position, level, table, &mut parts);
+            (work, parts)
         })
         .await;
         let received = self.lane.received.load(Ordering::Relaxed).max(position);
@@ -346,7 +271,7 @@ impl<S: Store> LaneTask<'_, S> {
             readings: work.fold.readings,
             late: work.fold.late,
             parts,
-            alerts,
+            alerts: self.alerts.as_ref().and_then(LaneAlerts::awaited),
             stored,
         };
         self.report_refused(&work.fold);
@@ -426,9 +351,16 @@ async fn landed(flight: &mut Option<(i64, oneshot::Receiver<()>)>) -> Result<i64
 
 /// Ends when windows are to be written elsewhere than this lane does.
 async fn moved(targets: &mut watch::Receiver<Targets>, work: &Option<Box<Work>>) {
-    let is_moved = |targets: &Targets| work.as_ref().is_some_and(|work| work.targets != *targets);
+    match work {
+        Some(work) => elsewhere(targets, &work.targets).await,
+        None => pending().await,
+    }
+}
+
+/// Ends when windows are to be written elsewhere than into these.
+async fn elsewhere(targets: &mut watch::Receiver<Targets>, now: &Targets) {
     while targets.changed().await.is_ok() {
-        if is_moved(&targets.borrow_and_update()) {
+        if *targets.borrow_and_update() != *now {
             return;
         }
     }

@@ -20,12 +20,12 @@ use tokio_util::sync::CancellationToken;
 use super::life::Life;
 use super::store::Model;
 use super::world::{TOPIC, World, lane_id};
-use crate::flush::{Flusher, Outbox, SNAPSHOTS_MAX};
+use crate::flush::{Flusher, SNAPSHOTS_MAX};
 use crate::fold::SeriesLimits;
 use crate::run::look;
 use crate::scoring::Scorer;
 use crate::settings::ScoringSettings;
-use crate::stage::{Aggregate, Intervals, Room};
+use crate::stage::{Aggregate, Alerting, Intervals, Room};
 use crate::store::Targets;
 
 /// How long the consumer waits for a lane that was taken away.
@@ -88,10 +88,9 @@ impl Process {
         let store = Model { world: Arc::clone(world), life: Arc::clone(&life) };
         let board = Board::default();
         let kafka = KafkaSettings { brokers: String::new(), properties: BTreeMap::new() };
-        let outbox = Outbox::new(kafka, "alerts".to_owned(), "aggregate".to_owned(), board.clone());
         let clock = Arc::clone(world) as Arc<dyn Clock>;
         let (snapshots, waiting) = mpsc::channel(SNAPSHOTS_MAX);
-        let flusher = Flusher { store: store.clone(), outbox, board: board.clone(), clock };
+        let flusher = Flusher::new(store.clone(), board.clone(), clock);
         own(world, &life, flusher.run(waiting));
         let (targets, known) = watch::channel(Targets::default());
         own(world, &life, look(store.clone(), targets));
@@ -100,6 +99,7 @@ impl Process {
             store,
             topics: vec![TopicSettings::new(TOPIC)],
             scorer: Arc::clone(&SCORER),
+            alerting: Alerting { kafka, topic: String::new(), group: String::new(), board: board.clone() },
             snapshots,
             intervals: Intervals { fine: habits.fine, coarse: habits.coarse, few_series: habits.few_series },
             targets: known,

@@ -12,7 +12,7 @@ use super::event::Event;
 use super::rows::{Assembly, Cell, Ended};
 use super::trainer::{Lesson, Trainer, Training};
 use crate::alerts::Alert;
-use crate::fold::{LaneFold, Missing};
+use crate::fold::{LaneFold, Missing, Scored};
 use crate::settings::ScoringSettings;
 use crate::window::{WIDTHS_US, start_of};
 
@@ -106,7 +106,7 @@ impl Scoring {
             let last = rows[row + count - 1];
             let highest = scores[row..row + count].iter().map(|scored| scored.score).fold(0.0, f32::max);
             for &series in &self.series {
-                fold.score(series, last.time_us, last.offset, highest);
+                fold.score(Scored { series, time_us: last.time_us, offset: last.offset, score: highest });
             }
             row += count;
         }
@@ -317,9 +317,14 @@ impl Machine {
         count
     }
 
+    /// Whether it has a model.
+    pub(super) fn is_scored(&self) -> bool {
+        matches!(self.phase, Phase::Scoring(_))
+    }
+
     /// Stored windows that the row under way belongs to.
     pub(super) fn wanted(&self, fold: &LaneFold) -> Vec<Missing> {
-        if self.assembly.open.values.is_empty() || !matches!(self.phase, Phase::Scoring(_)) {
+        if self.assembly.open.values.is_empty() || !self.is_scored() {
             return Vec::new();
         }
         let series: Vec<u32> =

@@ -1,7 +1,7 @@
 //! When a lane writes what it has changed, and how much of it.
 //!
-//! Windows of 10 s and last readings are watched live: they are written as soon as an interval has passed, or alerts
-//! were raised. A longer window is written with them while they are few beside what was folded, and else after a
+//! Windows of 10 s and last readings are watched live: they are written as soon as an interval has passed. A longer
+//! window is written with them while they are few beside what was folded, and else after a
 //! longer interval: written each time, it would be written hundreds of times before it ends.
 
 use std::time::Duration;
@@ -10,8 +10,8 @@ use tokio::time::Instant;
 
 use crate::fold::Level;
 
-/// A lane with more before it than it folded since its last snapshot shows nobody anything new: it writes so many
-/// times less often, and thereby each window that is still open fewer times.
+/// A lane with so many times more before it than it folded since its last snapshot shows nobody anything new: it writes
+/// so many times less often, and thereby each window that is still open fewer times.
 const CATCHING_UP: u32 = 4;
 /// Series whose longer windows are written at every flush.
 pub(crate) const FEW_SERIES: usize = 500;
@@ -39,8 +39,6 @@ pub(super) struct Pace {
     /// The same of all widths.
     coarse_at: Instant,
     is_coarse_changed: bool,
-    /// Whether alerts wait, which take no more with them than they must.
-    is_urgent: bool,
     /// Readings folded since all widths were written.
     readings: usize,
     /// The position of the last snapshot.
@@ -56,21 +54,16 @@ impl Pace {
             is_fine_changed: false,
             coarse_at: now + intervals.coarse,
             is_coarse_changed: false,
-            is_urgent: false,
             readings: 0,
             sent: position,
             snapshots: 0,
         }
     }
 
-    /// So many readings were folded; alerts do not wait.
-    pub(super) fn changed(&mut self, readings: usize, has_alerts: bool, now: Instant) {
+    /// So many readings were folded.
+    pub(super) fn changed(&mut self, readings: usize) {
         (self.is_fine_changed, self.is_coarse_changed) = (true, true);
         self.readings += readings;
-        if has_alerts {
-            self.is_urgent = true;
-            self.fine_at = self.fine_at.min(now);
-        }
     }
 
     /// When something is to be written; none while there is nothing.
@@ -83,16 +76,15 @@ impl Pace {
     /// What is written now, where windows of so many series changed since all widths were written; `is_much` where
     /// they may wait no longer.
     pub(super) fn level(&self, series: usize, is_much: bool, now: Instant) -> Level {
-        let is_few = series <= self.intervals.few_series || series * READINGS_PER_SERIES <= self.readings;
-        let is_cheap = is_few && !self.is_urgent;
+        let is_cheap = series <= self.intervals.few_series || series * READINGS_PER_SERIES <= self.readings;
         if now >= self.coarse_at || is_cheap || is_much { Level::All } else { Level::Fine }
     }
 
     /// A snapshot is on its way; the log ends at `end`.
     pub(super) fn sent(&mut self, level: Level, position: i64, end: i64, now: Instant) {
-        let is_behind = end - position > position - self.sent;
+        let is_behind = end - position > i64::from(CATCHING_UP) * (position - self.sent);
         self.sent = position;
-        (self.is_fine_changed, self.is_urgent) = (false, false);
+        self.is_fine_changed = false;
         self.fine_at = now + self.intervals.fine * if is_behind { CATCHING_UP } else { 1 };
         if level == Level::All {
             self.is_coarse_changed = false;
@@ -103,9 +95,7 @@ impl Pace {
 
     /// The snapshot is stored: a store that is slow gets a rest. Whether it is time to look at the memory.
     pub(super) fn landed(&mut self, now: Instant) -> bool {
-        if !self.is_urgent {
-            self.fine_at = self.fine_at.max(now + self.intervals.fine / 4);
-        }
+        self.fine_at = self.fine_at.max(now + self.intervals.fine / 4);
         self.snapshots += 1;
         self.snapshots.is_multiple_of(LOOK_AFTER)
     }
@@ -129,27 +119,28 @@ mod tests {
         let start = Instant::now();
         let mut pace = Pace::new(INTERVALS, 0, start);
         assert_eq!(pace.due(), None);
-        pace.changed(1000, false, start);
+        pace.changed(1000);
         assert_eq!(pace.due(), Some(start + INTERVALS.fine));
         assert_eq!(pace.level(FEW_SERIES, false, start), Level::All);
         assert_eq!(pace.level(1000, false, start), Level::Fine);
         assert_eq!(pace.level(1000, false, start + INTERVALS.coarse), Level::All);
         pace.sent(Level::Fine, 10, 10, start);
         assert_eq!(pace.due(), Some(start + INTERVALS.coarse), "the long ones are not forgotten");
-        pace.changed(64_000, false, start);
+        pace.changed(64_000);
         assert_eq!(pace.level(1000, false, start), Level::All, "it is little beside the readings");
         pace.sent(Level::All, 20, 20, start);
         assert_eq!(pace.due(), None);
     }
 
     #[test]
-    fn alerts_do_not_wait_and_a_lane_that_is_behind_does() {
+    fn a_lane_that_is_far_behind_waits_longer() {
         let start = Instant::now();
         let mut pace = Pace::new(INTERVALS, 0, start);
-        pace.changed(1, true, start);
-        assert_eq!((pace.due(), pace.level(1, false, start)), (Some(start), Level::Fine));
-        pace.sent(Level::All, 10, 100, start);
-        pace.changed(1, false, start);
+        pace.sent(Level::All, 10, 50, start);
+        pace.changed(1);
+        assert_eq!(pace.due(), Some(start + INTERVALS.fine));
+        pace.sent(Level::All, 20, 100, start);
+        pace.changed(1);
         assert_eq!(pace.due(), Some(start + INTERVALS.fine * CATCHING_UP));
         pace.finish(start);
         assert_eq!(pace.due(), Some(start));
