@@ -63,7 +63,8 @@ fn conditions_are_taken_along() {
     check(flows(count(lit(1_i64))), "countIf(`kind` = 'flow')");
     check(flows(count(col("score"))), "countIf(`score`, `kind` = 'flow')");
     check(flows(sum(col("count"))), "sumOrNullIf(`count`, `kind` = 'flow')");
-    check(flows(count_distinct(col("machine"))), "uniqExactIf(`machine`, `kind` = 'flow')");
+    let machines = count(col("machine")).distinct().filter(col("kind").eq(lit("flow"))).build().unwrap();
+    check(machines, "uniqExactIf(`machine`, `kind` = 'flow')");
     check(
         flows(max(col("max"))),
         "if(countIf(isNaN(`max`) AND `kind` = 'flow') > 0, nan, \
