@@ -16,7 +16,7 @@ const CATCHING_UP: u32 = 4;
 /// Series whose longer windows are written at every flush.
 pub(crate) const FEW_SERIES: usize = 500;
 /// Readings for each series, from which on writing its longer windows is cheap beside folding them.
-const READINGS_PER_SERIES: usize = 64;
+const READINGS_PER_SERIES: usize = 256;
 /// Snapshots after which memory is looked at.
 const LOOK_AFTER: u32 = 8;
 
@@ -126,7 +126,7 @@ mod tests {
         assert_eq!(pace.level(1000, false, start + INTERVALS.coarse), Level::All);
         pace.sent(Level::Fine, 10, 10, start);
         assert_eq!(pace.due(), Some(start + INTERVALS.coarse), "the long ones are not forgotten");
-        pace.changed(64_000);
+        pace.changed(256_000);
         assert_eq!(pace.level(1000, false, start), Level::All, "it is little beside the readings");
         pace.sent(Level::All, 20, 20, start);
         assert_eq!(pace.due(), None);
