@@ -5,7 +5,7 @@
 //! alerts again. A lane's producer has a transactional id of its own, so its new owner fences the old one.
 //! Readers use `isolation.level=read_committed`.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use metrics::counter;
 use rdkafka::config::ClientConfig;
@@ -20,6 +20,8 @@ use stillwell_source::settings::{KafkaSettings, is_consumers};
 use crate::error::AggregateError;
 
 const WITHIN: Duration = Duration::from_secs(20);
+/// Between two looks whether what was sent has arrived.
+const ARRIVAL_LOOK: Duration = Duration::from_millis(1);
 
 /// An alert as it is published, JSON.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -187,7 +189,16 @@ impl Publisher {
         let mut list = TopicPartitionList::new();
         list.add_partition_offset(&lane.topic, lane.partition, Offset::Offset(published.0))?;
         self.producer.send_offsets_to_transaction(&list, &self.group, WITHIN)?;
+        self.arrive();
         self.producer.commit_transaction(WITHIN)
+    }
+
+    /// Waits until the brokers have what was sent. The commit would do so too, but looks a tenth of a second later.
+    fn arrive(&self) {
+        let until = Instant::now() + WITHIN;
+        while self.producer.in_flight_count() > 0 && Instant::now() < until {
+            std::thread::sleep(ARRIVAL_LOOK);
+        }
     }
 }
 

@@ -84,6 +84,7 @@ pub fn init_metrics() -> anyhow::Result<PrometheusHandle> {
         "stillwell_machine_records_refused_total",
         "records of the machine registry that say nothing and were passed over"
     );
+    describe_histogram!("stillwell_alert_seconds", "from when an alert is raised until it is published");
     describe_memory();
     describe_honesty();
     Ok(handle)

@@ -7,7 +7,7 @@ import { count, span } from "./format.js";
 const SHOWN_MAX = 1000;
 const EXAMPLES = [
   ["Newest values", "SELECT machine, sensor, value, unit, time\nFROM latest\nORDER BY machine, sensor"],
-  ["Last hour by minute", "SELECT machine, kind, time, sensors, avg, min, max, bad, late\nFROM fleet_1m\nWHERE time >= now() - INTERVAL '1 hour'\nORDER BY time DESC, machine, kind"],
+  ["Last hour by minute", "SELECT machine, kind, time, count, avg, min, max, bad, late\nFROM fleet_1m\nWHERE time >= now() - INTERVAL '1 hour'\nORDER BY time DESC, machine, kind"],
   ["Anomalies by machine", "SELECT machine, count(*) AS events, max(peak_score / threshold) AS worst, max(time) AS latest\nFROM anomalies\nGROUP BY machine\nORDER BY events DESC"],
   ["Readings per machine", "SELECT machine, count(*) AS readings, min(time) AS first, max(time) AS last\nFROM readings\nGROUP BY machine\nORDER BY readings DESC"],
   ["Dead letters", "SELECT topic, \"partition\", \"offset\", error_class, error\nFROM dead_letters\nORDER BY kafka_time DESC\nLIMIT 100"],

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use futures::future::{try_join, try_join_all};
+use futures::future::{join, join_all};
 use metrics::{counter, gauge, histogram};
 use stillwell_schema::Clock;
 use stillwell_schema::health::{Board, State};
@@ -103,7 +103,8 @@ impl<S: Store> Writer<S> {
                 let now_us = self.clock.now_us();
                 // What a lane has counted goes before where it goes on: what is folded again is not counted again.
                 let counted = self.store.insert("positions", vec![positions(batch, now_us)]);
-                try_join(self.insert(|table| table == STATES, batch), counted).await?;
+                let (states, counted) = join(self.insert(|table| table == STATES, batch), counted).await;
+                states.and(counted)?;
                 self.insert(|table| table == HIGHS, batch).await?;
                 self.store.insert("lane_positions", vec![lane_positions(batch, now_us)]).await
             }
@@ -120,7 +121,8 @@ impl<S: Store> Writer<S> {
         }
         for tables in tables {
             let inserts = tables.into_iter().map(|(table, parts)| self.insert_into(table, parts));
-            try_join_all(inserts).await?;
+            // Each is waited for, so that none is under way beside its repetition.
+            join_all(inserts).await.into_iter().collect::<Result<(), _>>()?;
         }
         Ok(())
     }

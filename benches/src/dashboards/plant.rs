@@ -233,7 +233,8 @@ fn total(url: &str) -> anyhow::Result<()> {
                      count, sum, min, max, bad, late, score) \
                      SELECT topic, partition, machine, kind, start, max(version), kind, sum(count), sum(sum), \
                      min(min), max(max), sum(bad), sum(late), max(score) FROM {DATABASE}.{windows} \
-                     WHERE toYYYYMM(start) = {month} GROUP BY topic, partition, machine, kind, start"
+                     WHERE toYYYYMM(start) = {month} GROUP BY topic, partition, machine, kind, start \
+                     SETTINGS max_bytes_before_external_group_by = 400000000"
                 ),
             )?;
         }

@@ -172,8 +172,8 @@ impl Stack {
 
     /// Waits until the views of every width show what is archived.
     pub(crate) fn wait_views(&self) {
-        let behind = "select count(*) from pipeline_watermarks \
-                      where visible < durable or visible is null or durable is null";
+        let behind = "select cast(sum(case when visible >= durable then 0 else 1 end) as bigint) \
+                      from pipeline_watermarks";
         self.wait_number(behind, "partitions that a view is behind in", |n| n == 0);
     }
 

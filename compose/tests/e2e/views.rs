@@ -36,7 +36,7 @@ const BLOWS: [Blow; 14] = [
     Blow::SlowStore,
 ];
 
-/// The lanes' own mark: it moves after all else that is below it is written.
+/// It moves while lanes go on.
 const PROGRESS: &str = "select cast(sum(position) as bigint) from pipeline_positions";
 
 /// Some 1,200 readings a second.

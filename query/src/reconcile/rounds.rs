@@ -167,7 +167,9 @@ fn difference(differing: usize, newest: &Outcome) -> String {
     let hour = chrono::DateTime::from_timestamp_micros(newest.hour_us);
     let hour = hour.map_or_else(|| format!("{} µs", newest.hour_us), |hour| hour.to_rfc3339());
     let remedy = match newest.lacking {
-        0 => "`stillwell rebuild readings_1h` makes the views anew from the archive",
+        0 => {
+            "`stillwell rebuild readings_1h` makes the view anew from the archive, though not its totals in `fleet_1h`"
+        }
         _ => {
             "here the archive lacks readings that the views have, which a rebuild would lose: has retention erased \
              them? `stillwell verify` says whether the archive is whole"

@@ -17,6 +17,10 @@ use crate::settings::{ClickHouseSettings, Limits};
 /// The setting that ends a query at the server.
 const TIME_MAX: &str = "max_execution_time";
 
+/// Memory of one question's groups, bytes, past which they go to the server's disk; and of a whole question.
+const GROUPS_BYTES_MAX: &str = "268435456";
+const QUESTION_BYTES_MAX: &str = "1073741824";
+
 /// Characters of a server's message that are handed on.
 const MESSAGE_CHARS_MAX: usize = 600;
 
@@ -158,6 +162,9 @@ impl Views {
             .with_setting("readonly", "2")
             .with_setting(TIME_MAX, seconds(limits.time))
             .with_setting("max_threads", "2")
+            // Many groups go to the disk, and no question takes the memory that the writer needs.
+            .with_setting("max_bytes_before_external_group_by", GROUPS_BYTES_MAX)
+            .with_setting("max_memory_usage", QUESTION_BYTES_MAX)
             .with_setting("cancel_http_readonly_queries_on_client_close", "1")
             .with_setting("output_format_arrow_string_as_string", "1")
             .with_setting("output_format_arrow_low_cardinality_as_dictionary", "0")

@@ -1,8 +1,9 @@
-//! Filters, groups and aggregates in ClickHouse's SQL. What is translated means exactly the same on both sides;
+//! Filters, groups and aggregates in ClickHouse's SQL. What is translated means the same on both sides;
 //! everything else stays with the plan.
 //!
 //! Two differences are bridged: the engine orders NaN above all numbers where ClickHouse compares it false with
-//! everything, and the engine may compare times in nanoseconds where the views hold microseconds.
+//! everything, and the engine may compare times in nanoseconds where the views hold microseconds. One is left: a zero's
+//! sign, which the engine heeds and ClickHouse does not.
 
 mod aggregates;
 mod expressions;
@@ -40,10 +41,7 @@ pub fn filter(filter: &Expr, schema: &SchemaRef) -> Option<String> {
             Some(format!("{}({low} AND {high})", not(*negated)))
         }
         Expr::InList(InList { expr, list, negated }) => {
-            let operand = Operand::of(expr, schema)?;
-            let one = |value| comparison(&operand, Operator::Eq, value);
-            let any: Vec<String> = list.iter().map(one).collect::<Option<_>>()?;
-            (!any.is_empty()).then(|| format!("{}({})", not(*negated), any.join(" OR ")))
+            among(&Operand::of(expr, schema)?, list).map(|among| format!("{}({among})", not(*negated)))
         }
         Expr::Like(Like { negated, expr, pattern, escape_char: None, case_insensitive: false }) => {
             let operand = Operand::of(expr, schema)?;
@@ -67,6 +65,22 @@ pub(crate) fn quote(text: &str) -> String {
     format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"))
 }
 
+/// Whether a column has one of these values. Names are looked up: a dashboard asks for hundreds.
+fn among(operand: &Operand, list: &[Expr]) -> Option<String> {
+    if list.is_empty() {
+        return None;
+    }
+    // Of nothing, ClickHouse's IN is false where it is unknown here.
+    if operand.data_type == DataType::Utf8 && !operand.is_nullable {
+        let text = |value| Some(quote(literal(value)?.try_as_str()??));
+        let texts: Vec<String> = list.iter().map(text).collect::<Option<_>>()?;
+        return Some(format!("{} IN ({})", operand.sql(), texts.join(", ")));
+    }
+    let one = |value| comparison(operand, Operator::Eq, value);
+    let any: Vec<String> = list.iter().map(one).collect::<Option<_>>()?;
+    Some(any.join(" OR "))
+}
+
 fn not(negated: bool) -> &'static str {
     if negated { "NOT " } else { "" }
 }
@@ -75,14 +89,16 @@ fn not(negated: bool) -> &'static str {
 struct Operand {
     name: String,
     data_type: DataType,
+    is_nullable: bool,
 }
 
 impl Operand {
     fn of(expr: &Expr, schema: &SchemaRef) -> Option<Self> {
         match expr {
             Expr::Column(column) => {
-                let data_type = schema.field_with_name(&column.name).ok()?.data_type().clone();
-                Some(Self { name: column.name.clone(), data_type })
+                let field = schema.field_with_name(&column.name).ok()?;
+                let (data_type, is_nullable) = (field.data_type().clone(), field.is_nullable());
+                Some(Self { name: column.name.clone(), data_type, is_nullable })
             }
             // Finer time units lose nothing, so the comparison is the column's own.
             Expr::Cast(cast) => {

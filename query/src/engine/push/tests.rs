@@ -165,6 +165,7 @@ async fn what_may_differ_is_aggregated_here() {
         "SELECT avg, count(*) FROM readings_1m GROUP BY avg",
         "SELECT date_trunc('month', time), count(*) FROM readings_1m GROUP BY 1",
         "SELECT extract(hour from time), count(*) FROM readings_1m GROUP BY 1",
+        "SELECT date_trunc('day', time AT TIME ZONE 'Europe/Berlin'), count(*) FROM readings_1m GROUP BY 1",
         "SELECT machine, count(*) FROM readings_1m GROUP BY ROLLUP (machine)",
         "SELECT machine, sum(count) FROM (SELECT * FROM readings_1m LIMIT 9) AS t GROUP BY machine",
         "SELECT machine, sum(count) FROM readings_1m WHERE upper(sensor) = 'OIL' GROUP BY machine",

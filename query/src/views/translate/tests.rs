@@ -42,8 +42,9 @@ fn logic_is_translated_only_whole() {
 
 #[test]
 fn lists_ranges_and_patterns_are_translated() {
-    check(col("machine").in_list(vec![lit("a"), lit("b")], false), "(`machine` = 'a' OR `machine` = 'b')");
-    check(col("machine").in_list(vec![lit("a")], true), "NOT (`machine` = 'a')");
+    check(col("machine").in_list(vec![lit("a"), lit("b")], false), "(`machine` IN ('a', 'b'))");
+    check(col("machine").in_list(vec![lit("a")], true), "NOT (`machine` IN ('a'))");
+    check(col("text").in_list(vec![lit("a"), lit("b")], true), "NOT (`text` = 'a' OR `text` = 'b')");
     check(
         col("time").between(at(1), at(2)),
         "(`time` >= fromUnixTimestamp64Micro(1, 'UTC') AND `time` <= fromUnixTimestamp64Micro(2, 'UTC'))",

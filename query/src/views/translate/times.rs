@@ -42,7 +42,25 @@ pub(super) fn truncated(unit: &Expr, time: &Expr, schema: &SchemaRef) -> Option<
         "week" => (7 * DAY_US, MONDAY_US),
         _ => return None,
     };
+    // Days of another zone begin at other times.
+    if !is_in_utc(time) {
+        return None;
+    }
     rounded_down(time, width_us, origin_us, schema)
+}
+
+fn is_in_utc(time: &Expr) -> bool {
+    match time {
+        Expr::Column(_) => true,
+        Expr::Cast(cast) => {
+            let zone = match cast.field.data_type() {
+                DataType::Timestamp(_, Some(zone)) => Some(&**zone),
+                _ => None,
+            };
+            matches!(zone, Some("UTC" | "+00:00")) && is_in_utc(&cast.expr)
+        }
+        _ => false,
+    }
 }
 
 /// `date_part('epoch', …)`, which Grafana's `$__timeGroup` is made with.
