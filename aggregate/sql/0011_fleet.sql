@@ -1,23 +1,52 @@
 -- Totals by machine and kind, so that questions over a whole plant need not read every series; and keys of windows whose
--- coarse times are as long as what one series is usually asked for. A condition on `start` is looked up in the key by its
--- coarse time where the key does not hold `start` itself.
+-- coarse times are as long as what one series is usually asked for: an hour, a day, 30 days. A condition on `start` is looked
+-- up in the key by its coarse time where the key does not hold `start` itself, nor its plain microseconds.
 
+-- What a migration that was cut off has left comes back first: rows are absolute.
 CREATE TABLE IF NOT EXISTS {database}.windows_10s_by_key AS {database}.windows_10s
 ENGINE = ReplacingMergeTree(version)
 PARTITION BY toYYYYMM(start)
-ORDER BY (toStartOfHour(start), machine, sensor, toUnixTimestamp64Micro(start), topic, partition)
+ORDER BY (intDiv(toUnixTimestamp64Micro(start), 3600000000), machine, sensor, negate(toUnixTimestamp64Micro(start)), topic, partition)
 SETTINGS index_granularity = 1024;
 
 CREATE TABLE IF NOT EXISTS {database}.windows_1m_by_key AS {database}.windows_1m
 ENGINE = ReplacingMergeTree(version)
 PARTITION BY toYYYYMM(start)
-ORDER BY (toDate(start), machine, sensor, toUnixTimestamp64Micro(start), topic, partition)
+ORDER BY (intDiv(toUnixTimestamp64Micro(start), 86400000000), machine, sensor, negate(toUnixTimestamp64Micro(start)), topic, partition)
 SETTINGS index_granularity = 1024;
 
 CREATE TABLE IF NOT EXISTS {database}.windows_1h_by_key AS {database}.windows_1h
 ENGINE = ReplacingMergeTree(version)
 PARTITION BY toYear(start)
-ORDER BY (toStartOfMonth(start), machine, sensor, toUnixTimestamp64Micro(start), topic, partition)
+ORDER BY (intDiv(toUnixTimestamp64Micro(start), 2592000000000), machine, sensor, negate(toUnixTimestamp64Micro(start)), topic, partition)
+SETTINGS index_granularity = 512;
+
+CREATE TABLE IF NOT EXISTS {database}.windows_1d_by_key AS {database}.windows_1d
+ENGINE = ReplacingMergeTree(version)
+PARTITION BY toYear(start)
+ORDER BY (machine, sensor, start, topic, partition)
+SETTINGS index_granularity = 512;
+
+INSERT INTO {database}.windows_{width} SELECT * FROM {database}.windows_{width}_by_key;
+
+DROP TABLE IF EXISTS {database}.windows_{width}_by_key;
+
+CREATE TABLE IF NOT EXISTS {database}.windows_10s_by_key AS {database}.windows_10s
+ENGINE = ReplacingMergeTree(version)
+PARTITION BY toYYYYMM(start)
+ORDER BY (intDiv(toUnixTimestamp64Micro(start), 3600000000), machine, sensor, negate(toUnixTimestamp64Micro(start)), topic, partition)
+SETTINGS index_granularity = 1024;
+
+CREATE TABLE IF NOT EXISTS {database}.windows_1m_by_key AS {database}.windows_1m
+ENGINE = ReplacingMergeTree(version)
+PARTITION BY toYYYYMM(start)
+ORDER BY (intDiv(toUnixTimestamp64Micro(start), 86400000000), machine, sensor, negate(toUnixTimestamp64Micro(start)), topic, partition)
+SETTINGS index_granularity = 1024;
+
+CREATE TABLE IF NOT EXISTS {database}.windows_1h_by_key AS {database}.windows_1h
+ENGINE = ReplacingMergeTree(version)
+PARTITION BY toYear(start)
+ORDER BY (intDiv(toUnixTimestamp64Micro(start), 2592000000000), machine, sensor, negate(toUnixTimestamp64Micro(start)), topic, partition)
 SETTINGS index_granularity = 512;
 
 CREATE TABLE IF NOT EXISTS {database}.windows_1d_by_key AS {database}.windows_1d
@@ -30,29 +59,49 @@ INSERT INTO {database}.windows_{width}_by_key SELECT * FROM {database}.windows_{
 
 EXCHANGE TABLES {database}.windows_{width} AND {database}.windows_{width}_by_key;
 
+-- What was written meanwhile.
+INSERT INTO {database}.windows_{width}
+SELECT * FROM {database}.windows_{width}_by_key WHERE written >= now() - INTERVAL 2 DAY;
+
 DROP TABLE IF EXISTS {database}.windows_{width}_by_key;
 
 -- Rows are those of windows, with a kind in the place of the sensor, and without what depends on the order of readings.
 CREATE TABLE IF NOT EXISTS {database}.fleet_windows_1m AS {database}.windows_1m
 ENGINE = ReplacingMergeTree(version)
 PARTITION BY toYYYYMM(start)
-ORDER BY (toStartOfHour(start), machine, sensor, toUnixTimestamp64Micro(start), topic, partition)
+ORDER BY (intDiv(toUnixTimestamp64Micro(start), 3600000000), machine, sensor, negate(toUnixTimestamp64Micro(start)), topic, partition)
 SETTINGS index_granularity = 1024;
 
 CREATE TABLE IF NOT EXISTS {database}.fleet_windows_1h AS {database}.windows_1h
 ENGINE = ReplacingMergeTree(version)
 PARTITION BY toYear(start)
-ORDER BY (toDate(start), machine, sensor, toUnixTimestamp64Micro(start), topic, partition)
+ORDER BY (intDiv(toUnixTimestamp64Micro(start), 86400000000), machine, sensor, negate(toUnixTimestamp64Micro(start)), topic, partition)
 SETTINGS index_granularity = 1024;
 
 CREATE TABLE IF NOT EXISTS {database}.fleet_windows_1d AS {database}.windows_1d
 ENGINE = ReplacingMergeTree(version)
 PARTITION BY toYear(start)
-ORDER BY (toStartOfMonth(start), machine, sensor, toUnixTimestamp64Micro(start), topic, partition)
+ORDER BY (intDiv(toUnixTimestamp64Micro(start), 2592000000000), machine, sensor, negate(toUnixTimestamp64Micro(start)), topic, partition)
 SETTINGS index_granularity = 1024;
 
--- What there is already. A row is complete up to the latest version of its series' rows where the aggregator was stopped
--- in order.
+-- What there is already, with positions from before it: what comes again is in rows that know it. A row is complete up to
+-- the latest version of its series' rows where the aggregator was stopped in order. Readings count for the kind that
+-- their series had last in their window.
+INSERT INTO {database}.lane_positions (topic, partition, table_name, position)
+SELECT topic, partition, 'fleet_windows_1m', position
+FROM {database}.lane_positions FINAL
+WHERE table_name IN (SELECT table_name FROM {database}.shown_tables WHERE view = 'readings_1m');
+
+INSERT INTO {database}.lane_positions (topic, partition, table_name, position)
+SELECT topic, partition, 'fleet_windows_1h', position
+FROM {database}.lane_positions FINAL
+WHERE table_name IN (SELECT table_name FROM {database}.shown_tables WHERE view = 'readings_1h');
+
+INSERT INTO {database}.lane_positions (topic, partition, table_name, position)
+SELECT topic, partition, 'fleet_windows_1d', position
+FROM {database}.lane_positions FINAL
+WHERE table_name IN (SELECT table_name FROM {database}.shown_tables WHERE view = 'readings_1d');
+
 INSERT INTO {database}.fleet_windows_1m
     (topic, partition, machine, sensor, start, version, kind, count, sum, min, max, bad, late, score)
 SELECT
@@ -79,21 +128,6 @@ SELECT
 FROM {database}.windows_1d_live
 GROUP BY topic, partition, machine, kind, start
 SETTINGS max_bytes_before_external_group_by = 400000000, max_partitions_per_insert_block = 0;
-
-INSERT INTO {database}.lane_positions (topic, partition, table_name, position)
-SELECT topic, partition, 'fleet_windows_1m', position
-FROM {database}.lane_positions FINAL
-WHERE table_name IN (SELECT table_name FROM {database}.shown_tables WHERE view = 'readings_1m');
-
-INSERT INTO {database}.lane_positions (topic, partition, table_name, position)
-SELECT topic, partition, 'fleet_windows_1h', position
-FROM {database}.lane_positions FINAL
-WHERE table_name IN (SELECT table_name FROM {database}.shown_tables WHERE view = 'readings_1h');
-
-INSERT INTO {database}.lane_positions (topic, partition, table_name, position)
-SELECT topic, partition, 'fleet_windows_1d', position
-FROM {database}.lane_positions FINAL
-WHERE table_name IN (SELECT table_name FROM {database}.shown_tables WHERE view = 'readings_1d');
 
 CREATE OR REPLACE VIEW {database}.fleet_1m AS
 SELECT

@@ -186,13 +186,13 @@ impl LaneFold {
     /// Memory of what changed since it was last sent.
     #[must_use]
     pub fn dirty_bytes(&self) -> usize {
-        self.dirty_bytes + self.totals.as_ref().map_or(0, |totals| totals.dirty_bytes)
+        self.dirty_bytes
     }
 
     /// Memory of windows that wait for all widths to be sent.
     #[must_use]
     pub fn coarse_bytes(&self) -> usize {
-        self.coarse_bytes
+        self.coarse_bytes + self.totals.as_ref().map_or(0, |totals| totals.dirty_bytes)
     }
 
     /// Whether a series of the table was not taken in.

@@ -73,7 +73,7 @@ pub async fn migrate(settings: &ClickHouseSettings, layout: &Layout) -> Result<(
 
 async fn run(store: &ClickHouse, statements: Vec<String>) -> Result<(), AggregateError> {
     for statement in statements {
-        store.execute(&statement).await?;
+        store.migrate(&statement).await?;
     }
     Ok(())
 }

@@ -61,6 +61,7 @@ pub(crate) async fn series(
         let (machine, sensor) = (table.intern_name(&row.machine), table.intern_name(&row.sensor));
         fold.restore(machine, sensor, stored(row, high_us, table));
     }
+    fold.restored();
     Ok(())
 }
 

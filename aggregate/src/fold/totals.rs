@@ -32,7 +32,7 @@ impl LaneFold {
         self.totals.as_deref_mut()
     }
 
-    /// Takes over what is stored of a series, which is not in use yet.
+    /// Takes over what is stored of a series, which is not in use yet; [`LaneFold::restored`] follows the last one.
     pub fn restore(&mut self, machine: NameCode, sensor: NameCode, stored: Stored) {
         if let Some(totals) = &mut self.totals {
             let known = totals.known.entry(machine).or_default();
@@ -40,6 +40,14 @@ impl LaneFold {
         }
         let number = self.series_of(machine, sensor);
         self.series[number as usize].restore(stored);
+    }
+
+    /// Makes the totals of all series that were restored: a score may be for one that no reading comes for.
+    pub fn restored(&mut self) {
+        let Some(totals) = &mut self.totals else { return };
+        for series in &self.series {
+            totals.total_of(series.machine, series.kind);
+        }
     }
 
     /// The number of a machine's total of a kind, which may be new.

@@ -120,11 +120,29 @@ impl<'a> Table<'a> {
             Some((list, _)) => &list[1..list.len() - 1],
             None => word(order).filter(|(_, rest)| !rest.starts_with('('))?.0,
         };
-        let columns: Vec<&str> = list.split(',').map(str::trim).collect();
+        let columns = between_commas(list);
         let is_known =
             |rest: &str| rest.is_empty() || parenthesis(rest).is_some_and(|(_, rest)| rest.is_empty());
         columns.iter().all(|column| word(column).is_some_and(|(_, rest)| is_known(rest))).then_some(columns)
     }
+}
+
+/// What stands between the commas of a list, but for those in parentheses.
+fn between_commas(list: &str) -> Vec<&str> {
+    let (mut depth, mut begin, mut parts) = (0_usize, 0, Vec::new());
+    for (at, c) in list.char_indices() {
+        match c {
+            '(' => depth += 1,
+            ')' => depth = depth.saturating_sub(1),
+            ',' if depth == 0 => {
+                parts.push(list[begin..at].trim());
+                begin = at + 1;
+            }
+            _ => {}
+        }
+    }
+    parts.push(list[begin..].trim());
+    parts
 }
 
 /// The name of what a verb is about, and what follows.

@@ -1,5 +1,5 @@
-//! A lane's alerts on their way out, beside its rows: they wait neither for what is being written nor for a store that
-//! is away.
+//! A lane's alerts on their way out, beside its rows: they do not wait for what is being written. Where the store is away
+//! they go on until a lane cannot fold any more, as it needs stored windows or is full.
 //!
 //! **Invariant:** what a lane goes on from, its scorers' states and its position, is stored only when all alerts of
 //! records below it are published ([`Awaited`]). A crash before that replays the records, which raise the same

@@ -59,6 +59,19 @@ impl ClickHouse {
         Ok(done.unwrap_or(Err(Error::TimedOut))?)
     }
 
+    /// Runs a statement of a migration, which may move all that there is; the database's name stands for each
+    /// `{database}`.
+    pub(crate) async fn migrate(&self, sql: &str) -> Result<(), AggregateError> {
+        let sql = sql.replace("{database}", &self.database);
+        let query = self
+            .client
+            .query_raw(&sql)
+            .with_setting("max_table_size_to_drop", "0")
+            .with_setting("max_partitions_per_insert_block", "0");
+        let done = timeout(WORK_WITHIN, query.execute()).await;
+        Ok(done.unwrap_or(Err(Error::TimedOut))?)
+    }
+
     /// The rows of a query. The database's name stands for the first `{database}`, which comes before the
     /// first value: a value may hold any text.
     pub(crate) async fn rows<T>(&self, sql: &str) -> Result<Vec<T>, AggregateError>
@@ -182,36 +195,39 @@ impl Store for ClickHouse {
 const HOUR_US: i64 = 3_600_000_000;
 const DAY_US: i64 = 24 * HOUR_US;
 
-/// The coarse time that the key of a table begins with, and a span, µs, within which it is the same: of a width's
-/// windows, and of its totals.
-const COARSE: [Option<(&str, i64)>; 4] =
-    [Some(("toStartOfHour", HOUR_US)), Some(("toDate", DAY_US)), Some(("toStartOfMonth", DAY_US)), None];
-const COARSE_OF_TOTALS: [Option<(&str, i64)>; 4] =
-    [None, Some(("toStartOfHour", HOUR_US)), Some(("toDate", DAY_US)), Some(("toStartOfMonth", DAY_US))];
+/// The spans, µs, whose number since 1970 the key of a table begins with: of a width's windows, and of its totals.
+const SPANS_US: [Option<i64>; 4] = [Some(HOUR_US), Some(DAY_US), Some(30 * DAY_US), None];
+const SPANS_OF_TOTALS_US: [Option<i64>; 4] = [None, Some(HOUR_US), Some(DAY_US), Some(30 * DAY_US)];
 
 /// These windows. Each is named by its whole key and by the coarse time before it, so that no others are read; the
 /// bounds of time leave the other months' parts alone. The keys are literals, which the parser takes as one.
 fn select(lane: &TopicPartition, width: usize, table: &str, keys: &[WindowKey<'_>]) -> String {
     let is_of_totals = TOTALS.contains(&Some(table));
-    let coarse = if is_of_totals { COARSE_OF_TOTALS[width] } else { COARSE[width] };
-    let coarse = coarse.map_or_else(String::new, |(coarse, span_us)| within(coarse, span_us, keys));
+    let span_us = if is_of_totals { SPANS_OF_TOTALS_US[width] } else { SPANS_US[width] };
+    let coarse = span_us.map_or_else(String::new, |span_us| within(span_us, keys));
+    // In the words of the key, which the server looks up as they are.
+    let (start, sign) = match span_us {
+        Some(_) => ("negate(toUnixTimestamp64Micro(start))", -1),
+        None => ("toUnixTimestamp64Micro(start)", 1),
+    };
     let starts = || keys.iter().map(|key| key.start_us);
     let (from, until) = (starts().min().unwrap_or_default(), starts().max().unwrap_or_default());
-    let literal =
-        |key: &WindowKey<'_>| format!("({}, {}, {})", quote(key.machine), quote(key.sensor), key.start_us);
+    let literal = |key: &WindowKey<'_>| {
+        format!("({}, {}, {})", quote(key.machine), quote(key.sensor), sign * key.start_us)
+    };
     format!(
-        "SELECT machine, sensor, start, version, count, sum, m2, min, max, first, first_time, last, last_time, area_last, area_linear, increase, resets, disordered, bad, late, score, histogram, state_count, state_first, state_first_time, state_last, state_last_time, transitions, state_disordered, held FROM {{database}}.{} FINAL WHERE {} AND start BETWEEN fromUnixTimestamp64Micro({from}, 'UTC') AND fromUnixTimestamp64Micro({until}, 'UTC'){coarse} AND (machine, sensor, toUnixTimestamp64Micro(start)) IN ({})",
+        "SELECT machine, sensor, start, version, count, sum, m2, min, max, first, first_time, last, last_time, area_last, area_linear, increase, resets, disordered, bad, late, score, histogram, state_count, state_first, state_first_time, state_last, state_last_time, transitions, state_disordered, held FROM {{database}}.{} FINAL WHERE {} AND start BETWEEN fromUnixTimestamp64Micro({from}, 'UTC') AND fromUnixTimestamp64Micro({until}, 'UTC'){coarse} AND (machine, sensor, {start}) IN ({})",
         identifier(table),
         is(lane),
         keys.iter().map(literal).collect::<Vec<_>>().join(", ")
     )
 }
 
-/// The condition for rows whose coarse time is that of one of the keys.
-fn within(coarse: &str, span_us: i64, keys: &[WindowKey<'_>]) -> String {
-    let spans: BTreeSet<i64> = keys.iter().map(|key| key.start_us.div_euclid(span_us) * span_us).collect();
-    let spans = spans.iter().map(|us| format!("{coarse}(fromUnixTimestamp64Micro({us}, 'UTC'))"));
-    format!(" AND {coarse}(start) IN ({})", spans.collect::<Vec<_>>().join(", "))
+/// The condition for rows within the spans of the keys, which are rounded towards 1970.
+fn within(span_us: i64, keys: &[WindowKey<'_>]) -> String {
+    let spans: BTreeSet<i64> = keys.iter().map(|key| key.start_us / span_us).collect();
+    let spans: Vec<String> = spans.iter().map(i64::to_string).collect();
+    format!(" AND intDiv(toUnixTimestamp64Micro(start), {span_us}) IN ({})", spans.join(", "))
 }
 
 /// The condition for a lane's rows.
@@ -243,7 +259,7 @@ mod tests {
     fn a_statement_names_whole_keys() {
         let keys = [WindowKey { machine: "o'{database}", sensor: "s", start_us: 1 }];
         let sql = select(&TopicPartition::new("t", 3), 0, "windows_10s", &keys);
-        assert!(sql.ends_with(r"IN (('o\'{database}', 's', 1))"), "{sql}");
+        assert!(sql.ends_with(r"IN (('o\'{database}', 's', -1))"), "{sql}");
         assert!(sql.contains("FROM {database}.`windows_10s` FINAL"), "{sql}");
     }
 }
