@@ -55,6 +55,6 @@ CREATE TABLE peer_views.stream
 ENGINE = Kafka
 SETTINGS kafka_broker_list = '{brokers}', kafka_topic_list = '{topic}', kafka_group_name = '{group}',
     kafka_format = 'JSONEachRow', kafka_num_consumers = 2, kafka_thread_per_consumer = 1,
-    kafka_max_block_size = 1000000, kafka_poll_max_batch_size = 65536, kafka_flush_interval_ms = 1000;
+    kafka_max_block_size = 131072, kafka_poll_max_batch_size = 65536, kafka_flush_interval_ms = 1000;
 CREATE MATERIALIZED VIEW peer_views.to_raw TO peer_views.raw AS
 SELECT machine, sensor, kind, unit, time, value FROM peer_views.stream;

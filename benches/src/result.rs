@@ -29,7 +29,7 @@ pub(crate) fn keep(measure: &str, args: &ResultArgs, result: Value) -> anyhow::R
         "measure": measure,
         "time": now.to_rfc3339_opts(chrono::SecondsFormat::Secs, true),
         "commit": commit(),
-        "command": std::env::args().collect::<Vec<_>>().join(" "),
+        "command": command(),
         "machine": machine(),
         "result": result,
     });
@@ -46,6 +46,23 @@ pub(crate) fn keep(measure: &str, args: &ResultArgs, result: Value) -> anyhow::R
 fn println_pretty(value: &Value) -> anyhow::Result<()> {
     writeln!(std::io::stdout(), "{}", serde_json::to_string_pretty(value)?)?;
     Ok(())
+}
+
+/// Options that say where a measure was run, which is nothing to its result.
+const PLACES: [&str; 2] = ["--work", "--results"];
+
+/// The command, wherever it was run.
+fn command() -> String {
+    let mut told = env!("CARGO_BIN_NAME").to_owned();
+    let mut arguments = std::env::args().skip(1);
+    while let Some(argument) = arguments.next() {
+        if PLACES.contains(&argument.as_str()) {
+            arguments.next();
+        } else {
+            told = format!("{told} {argument}");
+        }
+    }
+    told
 }
 
 /// `n` with three digits after the point.
