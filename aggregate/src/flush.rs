@@ -28,6 +28,8 @@ use writer::Writer;
 
 /// Lanes that flush within this of each other share their INSERTs.
 const GATHER: Duration = Duration::from_millis(20);
+/// The same of lanes that are far behind.
+const GATHER_BEHIND: Duration = Duration::from_millis(500);
 /// Writes under way at a time, each of other lanes: while one waits for the store's disk, it works at the next.
 const WRITES_MAX: usize = 2;
 /// Snapshots that may wait: one for each lane of a large process.
@@ -47,6 +49,8 @@ pub struct Snapshot {
     pub received: i64,
     /// The log's end as last seen.
     pub end: i64,
+    /// Whether that is so far ahead that nobody waits for this.
+    pub is_behind: bool,
     /// Readings folded in the lane's life.
     pub readings: u64,
     /// Late ones among them.
@@ -71,9 +75,10 @@ struct Batch {
 
 impl Batch {
     fn add(&mut self, snapshot: Snapshot, is_out: bool) {
+        let due = Instant::now() + if snapshot.is_behind { GATHER_BEHIND } else { GATHER };
+        self.due = Some(self.due.map_or(due, |other| other.min(due)));
         let of = if is_out { &mut self.out } else { &mut self.fresh };
         of.push(snapshot);
-        self.due.get_or_insert_with(|| Instant::now() + GATHER);
     }
 }
 

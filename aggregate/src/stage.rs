@@ -268,6 +268,7 @@ impl<S: Store> LaneTask<'_, S> {
             tables: tables(&work.targets, level),
             received,
             end,
+            is_behind: self.pace.is_behind(position, end),
             readings: work.fold.readings,
             late: work.fold.late,
             parts,

@@ -80,9 +80,14 @@ impl Pace {
         if now >= self.coarse_at || is_cheap || is_much { Level::All } else { Level::Fine }
     }
 
+    /// Whether the log, which ends at `end`, is so far ahead of `position` that nobody waits for what is new there.
+    pub(super) fn is_behind(&self, position: i64, end: i64) -> bool {
+        end - position > i64::from(CATCHING_UP) * (position - self.sent)
+    }
+
     /// A snapshot is on its way; the log ends at `end`.
     pub(super) fn sent(&mut self, level: Level, position: i64, end: i64, now: Instant) {
-        let is_behind = end - position > i64::from(CATCHING_UP) * (position - self.sent);
+        let is_behind = self.is_behind(position, end);
         self.sent = position;
         self.is_fine_changed = false;
         self.fine_at = now + self.intervals.fine * if is_behind { CATCHING_UP } else { 1 };
