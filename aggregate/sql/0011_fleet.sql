@@ -3,29 +3,9 @@
 -- up in the key by its coarse time where the key does not hold `start` itself, nor its plain microseconds.
 
 -- What a migration that was cut off has left comes back first: rows are absolute.
-CREATE TABLE IF NOT EXISTS {database}.windows_10s_by_key AS {database}.windows_10s
+CREATE TABLE IF NOT EXISTS {database}.windows_{width}_by_key AS {database}.windows_{width}
 ENGINE = ReplacingMergeTree(version)
-PARTITION BY toYYYYMM(start)
-ORDER BY (intDiv(toUnixTimestamp64Micro(start), 3600000000), machine, sensor, negate(toUnixTimestamp64Micro(start)), topic, partition)
-SETTINGS index_granularity = 1024;
-
-CREATE TABLE IF NOT EXISTS {database}.windows_1m_by_key AS {database}.windows_1m
-ENGINE = ReplacingMergeTree(version)
-PARTITION BY toYYYYMM(start)
-ORDER BY (intDiv(toUnixTimestamp64Micro(start), 86400000000), machine, sensor, negate(toUnixTimestamp64Micro(start)), topic, partition)
-SETTINGS index_granularity = 1024;
-
-CREATE TABLE IF NOT EXISTS {database}.windows_1h_by_key AS {database}.windows_1h
-ENGINE = ReplacingMergeTree(version)
-PARTITION BY toYear(start)
-ORDER BY (intDiv(toUnixTimestamp64Micro(start), 2592000000000), machine, sensor, negate(toUnixTimestamp64Micro(start)), topic, partition)
-SETTINGS index_granularity = 512;
-
-CREATE TABLE IF NOT EXISTS {database}.windows_1d_by_key AS {database}.windows_1d
-ENGINE = ReplacingMergeTree(version)
-PARTITION BY toYear(start)
-ORDER BY (machine, sensor, start, topic, partition)
-SETTINGS index_granularity = 512;
+ORDER BY (machine, sensor, start, topic, partition);
 
 INSERT INTO {database}.windows_{width} SELECT * FROM {database}.windows_{width}_by_key;
 

@@ -105,6 +105,17 @@ impl Missing {
     fn new(series: u32, width: usize, start_us: i64) -> Self {
         Self { is_total: false, width, start_us, series }
     }
+
+    fn of_total(self) -> Self {
+        Self { is_total: true, ..self }
+    }
+
+    /// Each once, those of one table together.
+    pub(crate) fn in_order(mut all: Vec<Self>) -> Vec<Self> {
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
 }
 
 impl LaneFold {
@@ -226,11 +237,9 @@ impl LaneFold {
         if let Some(totals) = &mut self.totals {
             let (of_totals, more) = totals.group(columns);
             groups.totals = Some(Box::new(of_totals));
-            missing.extend(more.into_iter().map(|missing| Missing { is_total: true, ..missing }));
+            missing.extend(more.into_iter().map(Missing::of_total));
         }
-        missing.sort_unstable();
-        missing.dedup();
-        (groups, missing)
+        (groups, Missing::in_order(missing))
     }
 
     /// Groups a chunk's readings, and says which windows they touch that are not in memory.

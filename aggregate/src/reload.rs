@@ -8,7 +8,7 @@ use stillwell_schema::TopicPartition;
 use stillwell_source::series::SeriesTable;
 
 use crate::error::AggregateError;
-use crate::fold::{Early, LaneFold, Latest, Missing, Refused, Stored};
+use crate::fold::{Early, LaneFold, Latest, Level, Missing, Refused, Stored};
 use crate::histogram::Histogram;
 use crate::store::{RefusedRow, SeriesRow, Store, Targets, WindowKey, WindowRow};
 use crate::window::{Fold, States, TOTALS, Window};
@@ -35,12 +35,8 @@ pub(crate) async fn start(store: &impl Store, lane: &TopicPartition) -> Result<S
     let of = |table: &Arc<str>| {
         positions.iter().find(|stored| *stored.table_name == **table).map(|stored| stored.position)
     };
-    let totals = TOTALS.into_iter().flatten().map(Arc::from);
     let (position, last) = targets
-        .tables()
-        .iter()
-        .cloned()
-        .chain(totals)
+        .written(Level::All.widths())
         .map(|table| (of(&table), table))
         .min_by_key(|(position, _)| *position)
         .unwrap_or_default();

@@ -98,10 +98,7 @@ pub(crate) struct LaneScoring {
 impl LaneScoring {
     /// Stored windows that rows not yet complete belong to: a score may still go into them.
     pub(crate) fn wanted(&self, fold: &LaneFold) -> Vec<Missing> {
-        let mut wanted: Vec<Missing> =
-            self.machines.iter().flat_map(|machine| machine.wanted(fold)).collect();
-        wanted.sort_unstable();
-        wanted
+        Missing::in_order(self.machines.iter().flat_map(|machine| machine.wanted(fold)).collect())
     }
 
     /// Takes a chunk whose readings are folded in already.

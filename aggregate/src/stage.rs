@@ -27,7 +27,6 @@ use crate::reload;
 use crate::scoring::{LaneScoring, Scorer};
 use crate::snapshot;
 use crate::store::{Store, Targets};
-use crate::window::TOTALS;
 
 mod alerting;
 mod folding;
@@ -265,7 +264,7 @@ impl<S: Store> LaneTask<'_, S> {
         let snapshot = Snapshot {
             lane: self.lane.id.clone(),
             position,
-            tables: tables(&work.targets, level),
+            tables: work.targets.written(level.widths()).collect(),
             received,
             end,
             is_behind: self.pace.is_behind(position, end),
@@ -329,12 +328,6 @@ impl<S: Store> LaneTask<'_, S> {
         };
         tokio::time::timeout(STOP_WAIT, settle).await.unwrap_or(Ok(LaneEnd::Done))
     }
-}
-
-/// The tables that are written at a level.
-fn tables(targets: &Targets, level: Level) -> Vec<Arc<str>> {
-    let totals = TOTALS[..level.widths()].iter().flatten().map(|table| Arc::from(*table));
-    targets.tables()[..level.widths()].iter().cloned().chain(totals).collect()
 }
 
 /// Its name on the board.

@@ -15,7 +15,7 @@ use stillwell_schema::TopicPartition;
 use crate::error::AggregateError;
 use crate::lateness::LatenessRow;
 use crate::scoring::restore::Rows as MachineRows;
-use crate::window::TABLES;
+use crate::window::{TABLES, TOTALS};
 
 mod clickhouse_http;
 
@@ -47,7 +47,13 @@ impl Targets {
         &self.0[width]
     }
 
-    /// All of them.
+    /// What a lane writes of the first so many widths: their windows, and their totals.
+    pub(crate) fn written(&self, widths: usize) -> impl Iterator<Item = Arc<str>> {
+        let totals = TOTALS[..widths].iter().flatten().map(|table| Arc::from(*table));
+        self.0[..widths].iter().cloned().chain(totals)
+    }
+
+    /// The tables of windows.
     #[must_use]
     pub fn tables(&self) -> &[Arc<str>] {
         &self.0

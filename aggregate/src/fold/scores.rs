@@ -40,10 +40,7 @@ impl LaneFold {
     #[must_use]
     pub fn missing_for_scores(&self) -> Vec<Missing> {
         let of = |scored: &Scored| self.missing(scored.series, scored.time_us);
-        let mut missing: Vec<Missing> = self.unscored.iter().flat_map(of).collect();
-        missing.sort_unstable();
-        missing.dedup();
-        missing
+        Missing::in_order(self.unscored.iter().flat_map(of).collect())
     }
 
     /// Folds the scores in that waited for windows, which are brought now.
@@ -67,8 +64,7 @@ impl LaneFold {
         if let Some((totals, total)) =
             self.totals.as_ref().and_then(|totals| Some((totals, totals.total_with(of)?)))
         {
-            let of_total = totals.missing(total, time_us);
-            missing.extend(of_total.map(|missing| Missing { is_total: true, ..missing }));
+            missing.extend(totals.missing(total, time_us).map(Missing::of_total));
         }
         missing.into_iter()
     }

@@ -21,13 +21,7 @@ impl LaneFold {
         Self { totals: Some(Box::new(Self::new(Widths::TOTALS))), ..self }
     }
 
-    /// The totals, if they are kept: a series is all series of a machine and kind there.
-    #[must_use]
-    pub fn totals(&self) -> Option<&Self> {
-        self.totals.as_deref()
-    }
-
-    /// The totals, to be written.
+    /// The totals, if they are kept, to be written: a series is all series of a machine and kind there.
     pub fn totals_mut(&mut self) -> Option<&mut Self> {
         self.totals.as_deref_mut()
     }

@@ -54,7 +54,7 @@ fn judge_partition(world: &World, tables: &Tables, partition: i32) -> Vec<String
     let (log, truth) = (world.log(partition), world.truth(partition));
     let is_late_known = !world.is_late_unknown.load(Ordering::Relaxed);
     let mut problems = Vec::new();
-    for table in tables.in_use() {
+    for table in tables.targets.written(TABLES.len()) {
         problems.extend(complete(log, truth, tables, partition, &table, log.end()));
         let rows = tables.windows.iter().filter(|((name, of, ..), _)| **name == *table && *of == partition);
         for (_, row) in rows {

@@ -2,7 +2,6 @@
 //! of equal versions the one that was written last.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use super::native::Block;
 use super::world::TOPIC;
@@ -117,13 +116,7 @@ impl Tables {
     /// Up to where all tables in use are complete for a partition.
     pub(super) fn complete(&self, partition: i32) -> Option<i64> {
         let of = |table: &str| Some(self.table_positions.get(&(partition, table.to_owned()))?.position);
-        self.in_use().map(|table| of(&table)).min().flatten()
-    }
-
-    /// The tables in use, of windows and of totals.
-    pub(super) fn in_use(&self) -> impl Iterator<Item = Arc<str>> {
-        let totals = TOTALS.into_iter().flatten().map(Arc::from);
-        self.targets.tables().iter().cloned().chain(totals)
+        self.targets.written(TABLES.len()).map(|table| of(&table)).min().flatten()
     }
 }
 
