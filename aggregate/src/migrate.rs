@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 pub use self::layout::{Cluster, Layout, REPLICA_NAME, REPLICA_PATH};
 use self::lifetimes::Stored;
 pub use self::lifetimes::{Keep, KeepError};
-use self::statements::{DATABASE, statements};
+use self::statements::{DATABASE, has_shown, statements, with_shown};
 use crate::error::AggregateError;
 use crate::settings::ClickHouseSettings;
 use crate::store::{ClickHouse, identifier, quote};
@@ -30,6 +30,7 @@ const STEPS: &[(&str, &str)] = &[
     ("0009_refused", include_str!("../sql/0009_refused.sql")),
     ("0010_keys", include_str!("../sql/0010_keys.sql")),
     ("0011_fleet", include_str!("../sql/0011_fleet.sql")),
+    ("0012_direct", include_str!("../sql/0012_direct.sql")),
 ];
 
 const LEDGER: &str = "CREATE TABLE IF NOT EXISTS {database}.migrations (name String, sha256 String, applied DateTime DEFAULT now()) ENGINE = ReplacingMergeTree ORDER BY name";
@@ -38,6 +39,13 @@ const LEDGER: &str = "CREATE TABLE IF NOT EXISTS {database}.migrations (name Str
 struct Applied {
     name: String,
     sha256: String,
+}
+
+/// Which table a view of windows is over.
+#[derive(Row, Deserialize)]
+struct Shown {
+    view: String,
+    table_name: String,
 }
 
 /// Makes the database and everything in it that is missing, and has windows kept as `layout` says. Safe to call from
@@ -60,6 +68,7 @@ pub async fn migrate(settings: &ClickHouseSettings, layout: &Layout) -> Result<(
             None => {}
         }
         for statement in statements(sql) {
+            let statement = over_shown(&store, statement).await?;
             run(&store, layout.render(&statement, database)?).await?;
         }
         let (name, sha256) = (quote(name), quote(&sha256));
@@ -69,6 +78,16 @@ pub async fn migrate(settings: &ClickHouseSettings, layout: &Layout) -> Result<(
     }
     let tables: Vec<Stored> = store.rows(&lifetimes::stored(database)).await?;
     run(&store, lifetimes::changes(&tables, layout)).await
+}
+
+/// A statement with the tables that the views of windows are over now.
+async fn over_shown(store: &ClickHouse, statement: String) -> Result<String, AggregateError> {
+    if !has_shown(&statement) {
+        return Ok(statement);
+    }
+    let shown: Vec<Shown> = store.rows("SELECT view, table_name FROM {database}.shown_tables").await?;
+    let table_of = |view: &str| shown.iter().find(|of| of.view == view).map(|of| of.table_name.as_str());
+    Ok(with_shown(&statement, table_of))
 }
 
 async fn run(store: &ClickHouse, statements: Vec<String>) -> Result<(), AggregateError> {
@@ -86,7 +105,7 @@ pub fn script(database: &str, layout: &Layout) -> Result<Vec<String>, AggregateE
     let steps = STEPS.iter().flat_map(|(_, sql)| statements(sql));
     let mut script = Vec::new();
     for statement in [DATABASE, LEDGER].map(str::to_owned).into_iter().chain(steps) {
-        script.extend(layout.render(&statement, database)?);
+        script.extend(layout.render(&with_shown(&statement, |_| None), database)?);
     }
     script.extend(lifetimes::of_new(layout));
     let name = identifier(database);

@@ -18,6 +18,7 @@ use thiserror::Error;
 use tokio::task::spawn_blocking;
 
 use crate::error::AggregateError;
+use crate::fold::Level;
 use crate::saga::{Event, Line, Progress, StepError};
 use crate::settings::ClickHouseSettings;
 use crate::store::{ClickHouse, Store};
@@ -29,12 +30,14 @@ mod plan;
 mod scope;
 mod steps;
 mod tables;
+mod views;
 
 pub use compare::{Comparison, Difference, Values};
 pub use plan::{KIND, Mode, Order, Plan, PlannedLane};
 pub use steps::names;
 
 use history::{Extent, Filter, History, HistoryError};
+use plan::Shown;
 use tables::Tables;
 
 /// How it goes on, for who waits.
@@ -64,7 +67,9 @@ pub enum RebuildError {
     #[error("the archive cannot be read: {0}")]
     History(#[source] HistoryError),
     /// It is no view of windows.
-    #[error("{0} is no view of windows; there are readings_10s, readings_1m, readings_1h and readings_1d")]
+    #[error(
+        "{0} is no view of windows; there are readings_10s, readings_1m, readings_1h, readings_1d, fleet_1m, fleet_1h and fleet_1d"
+    )]
     View(String),
     /// The archive holds nothing of it.
     #[error("the archive holds nothing to build {0} from")]
@@ -121,8 +126,7 @@ impl Rebuilder {
         sagas: impl IntoIterator<Item = &'a Vec<Line>>,
     ) -> Result<Plan, RebuildError> {
         let view = || order.view.clone();
-        let width = plan::width_of(&order.view).ok_or_else(|| RebuildError::View(view()))?;
-        let base = crate::window::TABLES[width];
+        let Shown { width, base, .. } = Shown::by(&order.view).ok_or_else(|| RebuildError::View(view()))?;
         let earlier: Vec<(Plan, Progress)> = sagas
             .into_iter()
             .filter_map(|lines| planned(lines))
@@ -229,8 +233,8 @@ fn from(order: &Order, width: usize, extents: &[Extent]) -> Result<Option<i64>, 
 async fn live(tables: &Tables, extents: &[Extent]) -> Result<Vec<PlannedLane>, AggregateError> {
     let targets = tables.store.targets().await?;
     let mut least: Option<std::collections::BTreeMap<_, i64>> = None;
-    for table in targets.tables() {
-        let positions = tables.positions(table).await?;
+    for table in targets.written(Level::All.widths()) {
+        let positions = tables.positions(&table).await?;
         least = Some(match least {
             None => positions,
             // A lane that one of them has nothing of begins anew by itself.

@@ -11,7 +11,7 @@ use crate::error::AggregateError;
 use crate::fold::{Early, LaneFold, Latest, Level, Missing, Refused, Stored};
 use crate::histogram::Histogram;
 use crate::store::{RefusedRow, SeriesRow, Store, Targets, WindowKey, WindowRow};
-use crate::window::{Fold, States, TOTALS, Window};
+use crate::window::{Fold, States, Window};
 
 /// Windows that one statement names: a server reads so many keys at once whatever its limits on a statement's
 /// length, on its syntax tree (`max_ast_elements`), and on memory.
@@ -126,7 +126,8 @@ pub(crate) async fn windows(
     table: &SeriesTable,
 ) -> Result<(), AggregateError> {
     let Some(&Missing { width, is_total, .. }) = missing.first() else { return Ok(()) };
-    let target = if is_total { TOTALS[width].unwrap_or_default() } else { targets.table(width) };
+    let of_totals = targets.totals(width).filter(|_| is_total);
+    let target = of_totals.unwrap_or_else(|| targets.table(width));
     let key = |missing: &Missing| {
         let state = fold.of(*missing);
         let machine = table.name(state.machine);

@@ -10,7 +10,7 @@ use stillwell_source::series::SeriesTable;
 use crate::fold::{Early, LaneFold, Level, SeriesState};
 use crate::native::Block;
 use crate::store::Targets;
-use crate::window::{Fold, States, TOTALS, Window};
+use crate::window::{Fold, States, Window};
 
 /// A block for a table.
 #[derive(Clone, Debug)]
@@ -49,17 +49,17 @@ pub fn take(
     }
     fold.sent(dirty, level, version);
     if let Some(totals) = fold.totals_mut().filter(|_| level == Level::All) {
-        parts.extend(take_totals(&lane, totals));
+        parts.extend(take_totals(&lane, totals, targets));
     }
     parts
 }
 
 /// The same of totals, which are written with windows of all widths.
-fn take_totals(lane: &Source<'_>, totals: &mut LaneFold) -> Vec<Part> {
+fn take_totals(lane: &Source<'_>, totals: &mut LaneFold, targets: &Targets) -> Vec<Part> {
     let dirty = totals.take_dirty(Level::All);
     let states: Vec<&SeriesState> = dirty.iter().map(|&number| totals.series(number)).collect();
-    let tables = TOTALS.iter().enumerate();
-    let parts = tables.filter_map(|(width, table)| lane.windows(width, &states, (*table)?)).collect();
+    let of_width = |width| lane.windows(width, &states, targets.totals(width)?);
+    let parts = (0..Level::All.widths()).filter_map(of_width).collect();
     totals.sent(dirty, Level::All, lane.version);
     parts
 }

@@ -21,7 +21,7 @@ use tokio::time::Instant;
 
 use crate::error::AggregateError;
 use crate::flush::Snapshot;
-use crate::fold::{LaneFold, Level, SeriesLimits};
+use crate::fold::{LaneFold, Level, SeriesLimits, Widths};
 use crate::lateness::LaneLateness;
 use crate::reload;
 use crate::scoring::{LaneScoring, Scorer};
@@ -150,7 +150,8 @@ impl<S: Store> Aggregate<S> {
             return Ok(LaneEnd::Restart);
         }
         let mut table = SeriesTable::default();
-        let mut fold = LaneFold::default().with_totals().within(self.limits, Arc::clone(&self.series));
+        let mut fold =
+            LaneFold::default().with_totals(Widths::TOTALS).within(self.limits, Arc::clone(&self.series));
         // What is written first is read last: states are never ahead of the windows that go with them.
         let scoring = self.scorer.open(&self.store, &lane.id, &mut table).await?;
         reload::series(&self.store, &lane.id, &start, &mut fold, &mut table).await?;

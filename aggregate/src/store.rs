@@ -21,22 +21,29 @@ mod clickhouse_http;
 
 pub(crate) use clickhouse_http::{ClickHouse, identifier, is, quote};
 
-/// The tables that hold the windows of each width.
+/// The tables that hold the windows of each width, and their totals.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Targets([Arc<str>; 4]);
+pub struct Targets {
+    windows: [Arc<str>; 4],
+    totals: [Option<Arc<str>>; 4],
+}
 
 impl Default for Targets {
     fn default() -> Self {
-        Self(TABLES.map(Arc::from))
+        Self { windows: TABLES.map(Arc::from), totals: TOTALS.map(|table| table.map(Arc::from)) }
     }
 }
 
 impl Targets {
-    /// With another table for the windows of a width, by its name; a width that is not known is left out.
+    /// With another table in the place of the first one of a width or of its totals, by that one's name; a name that is
+    /// not known is left out.
     #[must_use]
-    pub fn with(mut self, width: &str, table: &str) -> Self {
-        if let Some(at) = TABLES.iter().position(|name| *name == width) {
-            self.0[at] = table.into();
+    pub fn with(mut self, first: &str, table: &str) -> Self {
+        if let Some(at) = TABLES.iter().position(|name| *name == first) {
+            self.windows[at] = table.into();
+        }
+        if let Some(at) = TOTALS.iter().position(|name| *name == Some(first)) {
+            self.totals[at] = Some(table.into());
         }
         self
     }
@@ -44,19 +51,18 @@ impl Targets {
     /// The table of a width, by its index.
     #[must_use]
     pub fn table(&self, width: usize) -> &Arc<str> {
-        &self.0[width]
+        &self.windows[width]
+    }
+
+    /// The table of a width's totals, where those are kept.
+    #[must_use]
+    pub fn totals(&self, width: usize) -> Option<&Arc<str>> {
+        self.totals[width].as_ref()
     }
 
     /// What a lane writes of the first so many widths: their windows, and their totals.
     pub(crate) fn written(&self, widths: usize) -> impl Iterator<Item = Arc<str>> {
-        let totals = TOTALS[..widths].iter().flatten().map(|table| Arc::from(*table));
-        self.0[..widths].iter().cloned().chain(totals)
-    }
-
-    /// The tables of windows.
-    #[must_use]
-    pub fn tables(&self) -> &[Arc<str>] {
-        &self.0
+        self.windows[..widths].iter().chain(self.totals[..widths].iter().flatten()).cloned()
     }
 }
 

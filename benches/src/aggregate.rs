@@ -6,7 +6,7 @@
 
 use clap::Args;
 use serde_json::{Value, json};
-use stillwell_aggregate::fold::{LaneFold, Level, Origin};
+use stillwell_aggregate::fold::{LaneFold, Level, Origin, Widths};
 use stillwell_aggregate::snapshot;
 use stillwell_aggregate::store::Targets;
 use stillwell_schema::TopicPartition;
@@ -78,7 +78,7 @@ impl Spent {
 /// Folds twice `seconds` readings of each series, the second half of them timed, with a flush in between and after.
 fn measured(series: usize, run: usize, seconds: usize) -> Value {
     let mut plant = Plant::new(series, run);
-    let mut fold = LaneFold::default().with_totals();
+    let mut fold = LaneFold::default().with_totals(Widths::TOTALS);
     let total = series * seconds;
     plant.fold(&mut fold, total);
     plant.flush(&mut fold, Level::All);

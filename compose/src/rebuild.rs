@@ -51,7 +51,7 @@ const DIFFERENT: u8 = 3;
 /// What is built, and what becomes of it.
 #[derive(Args, Clone, Debug)]
 pub struct RebuildArgs {
-    /// The view: readings_10s, readings_1m, readings_1h or readings_1d
+    /// The view: readings_10s, readings_1m, readings_1h, readings_1d, or the totals fleet_1m, fleet_1h, fleet_1d
     view: String,
     #[command(flatten)]
     place: PlaceArgs,

@@ -1,6 +1,6 @@
 //! Holds the views against the archive, hour by hour and machine by machine, and reports differences as data.
 //!
-//! Of each window of an hour as the views show it (`readings_1h`), complete up to its version, count, sum, least and
+//! Of each window of an hour as the views show it (`readings_1h`, and its totals in `fleet_1h`), complete up to its version, count, sum, least and
 //! largest value are compared with those of the archive's readings of that series, hour and partition below the same
 //! offset. So nothing has to stand still: where the archive has not come as far yet, the window is *pending* and no
 //! difference; where the lane's position in the table shown is past a window's version, the window must hold what
@@ -14,7 +14,7 @@
 //! recursive summation in whatever order (Higham, Accuracy and Stability of Numerical Algorithms, 2002, §4.2), as both
 //! sides are rounded. Where a value is not finite, its sums are not compared.
 //!
-//! [`books`] compares; [`reader`] brings what it compares; [`results`] keeps what was found, and [`notes`] over a
+//! [`books`] compares, for windows and totals in [`both`]; [`reader`] brings what it compares; [`results`] keeps what was found, and [`notes`] over a
 //! restart; [`rounds`] goes through the hours while the read side runs.
 
 use std::collections::BTreeSet;
@@ -32,6 +32,7 @@ use crate::settings::QuerySettings;
 use crate::views::Views;
 
 mod books;
+mod both;
 mod notes;
 mod reader;
 pub(crate) mod results;

@@ -36,6 +36,9 @@ impl Widths {
     /// Those of totals: all but the finest.
     pub const TOTALS: Self = Self(0b1110);
 
+    /// None of them.
+    pub const NONE: Self = Self(0);
+
     /// One, by its index into [`crate::window::WIDTHS_US`].
     #[must_use]
     pub const fn only(width: usize) -> Self {

@@ -280,7 +280,7 @@ impl SeriesState {
         if !readings.counts(row) {
             return tally;
         }
-        let late = readings.widths.iter().map(|width| u8::from(is_late(width, high_us)) << width);
+        let late = (0..WIDTHS_US.len()).map(|width| u8::from(is_late(width, high_us)) << width);
         readings.note_late(row, late.fold(0, u8::bitor));
         for width in readings.widths.iter() {
             if offset >= self.version_of(width, starts[width]) {

@@ -15,10 +15,10 @@ use super::series::{Known, SeriesState};
 use super::{Groups, LaneFold, Origin, Readings, Stored, Widths, parallel};
 
 impl LaneFold {
-    /// Keeps totals of the series, too.
+    /// Keeps totals of the series of these widths, too.
     #[must_use]
-    pub fn with_totals(self) -> Self {
-        Self { totals: Some(Box::new(Self::new(Widths::TOTALS))), ..self }
+    pub fn with_totals(self, widths: Widths) -> Self {
+        Self { totals: Some(Box::new(Self::new(widths))), ..self }
     }
 
     /// The totals, if they are kept, to be written: a series is all series of a machine and kind there.
@@ -34,6 +34,13 @@ impl LaneFold {
         }
         let number = self.series_of(machine, sensor);
         self.series[number as usize].restore(stored);
+    }
+
+    /// Takes over how far the windows of a machine's total of a kind go, which is not in use yet.
+    pub fn restore_total(&mut self, machine: NameCode, kind: NameCode, stored: Stored) {
+        let Some(totals) = &mut self.totals else { return };
+        let number = totals.total_of(machine, Some(kind));
+        totals.series[number as usize].restore(Stored { kind: Some(kind), ..stored });
     }
 
     /// Makes the totals of all series that were restored: a score may be for one that no reading comes for.

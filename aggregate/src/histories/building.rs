@@ -3,34 +3,41 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::oracle::{judge_row, kept};
 use super::tables::Row;
-use super::truth::{Kept, Place, highs};
+use super::truth::{Place, highs};
 use super::world::World;
 use crate::store::TablePosition;
-use crate::window::TABLES;
+use crate::window::{TABLES, TOTALS};
 
 /// Builds the windows of a width into a new table, and has lanes write it from then on. They go on writing the old
 /// one meanwhile.
 pub(super) async fn build(world: &Arc<World>, number: u64) {
-    let width = world.index(TABLES.len());
-    let table = format!("{}_g{number}", TABLES[width]);
+    let first = any(world);
+    let table = format!("{first}_g{number}");
     for partition in world.partitions() {
         let Some(below) = below(world, partition) else { return };
         world.note(format_args!("{table} is built for {partition} up to {below}"));
-        for row in rows(world, width, &table, partition, below) {
+        for row in rows(world, &table, partition, below) {
             put(world, row);
             if world.chance(10) {
                 tokio::time::sleep(world.delay()).await;
             }
         }
     }
-    use_table(world, width, &table);
+    use_table(world, first, &table);
 }
 
 /// Has lanes write a width into its first table again, which stood still since.
 pub(super) fn undo(world: &World) {
-    let width = world.index(TABLES.len());
-    use_table(world, width, TABLES[width]);
+    let first = any(world);
+    use_table(world, first, first);
+}
+
+/// The first table of any width or of its totals.
+fn any(world: &World) -> &'static str {
+    let all: Vec<&str> = TABLES.into_iter().chain(TOTALS.into_iter().flatten()).collect();
+    all[world.index(all.len())]
 }
 
 /// An offset up to which the archive and the views are both there; none where there are no views yet.
@@ -41,14 +48,14 @@ fn below(world: &World, partition: i32) -> Option<i64> {
 }
 
 /// Windows first, then what their lanes go on with, then that they are complete.
-fn rows(world: &World, width: usize, table: &str, partition: i32, below: i64) -> Vec<Row> {
+fn rows(world: &World, table: &str, partition: i32, below: i64) -> Vec<Row> {
     let (log, truth) = (world.log(partition), world.truth(partition));
     let window = |(place, _): (Place<'_>, i64)| {
         let row = truth.window(log, place, below)?;
         let key = (table.to_owned(), partition, row.machine.clone(), row.sensor.clone(), row.start);
         Some(Row::Window(key, Box::new(row)))
     };
-    let mut rows: Vec<Row> = truth.windows(log, (Kept::Series, width), below).filter_map(window).collect();
+    let mut rows: Vec<Row> = truth.windows(log, kept(table), below).filter_map(window).collect();
     let high = |row| Row::High { partition, table: table.to_owned(), row };
     rows.extend(highs(log, below).into_iter().map(high));
     let position = TablePosition { table_name: table.to_owned(), position: below };
@@ -57,17 +64,18 @@ fn rows(world: &World, width: usize, table: &str, partition: i32, below: i64) ->
 }
 
 fn put(world: &World, row: Row) {
-    super::oracle::judge_row(world, &row);
+    judge_row(world, &row);
     world.tables.lock().unwrap().put(row);
 }
 
-fn use_table(world: &World, width: usize, table: &str) {
+fn use_table(world: &World, first: &str, table: &str) {
     let mut tables = world.tables.lock().unwrap();
-    if **tables.targets.table(width) == *table {
+    let targets = tables.targets.clone().with(first, table);
+    if tables.targets == targets {
         return;
     }
     world.note(format_args!("{table} is in use"));
     world.counts.add("tables put in use", 1);
     world.is_late_unknown.store(true, Ordering::Relaxed);
-    tables.targets = tables.targets.clone().with(TABLES[width], table);
+    tables.targets = targets;
 }

@@ -94,12 +94,12 @@ fn judge_partition(world: &World, tables: &Tables, partition: i32) -> Vec<String
 }
 
 /// What a table keeps and the width of its windows, by its name.
-fn kept(table: &str) -> (Kept, usize) {
-    if let Some(width) = TOTALS.iter().position(|of| *of == Some(table)) {
-        return (Kept::Totals, width);
-    }
+pub(super) fn kept(table: &str) -> (Kept, usize) {
     let is =
         |name: &str| table.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with("_g"));
+    if let Some(width) = TOTALS.iter().position(|name| name.is_some_and(is)) {
+        return (Kept::Totals, width);
+    }
     let width = TABLES.iter().position(|name| is(name));
     (Kept::Series, width.unwrap_or_else(|| panic!("no width has a table {table}")))
 }

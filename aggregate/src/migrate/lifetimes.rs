@@ -126,10 +126,9 @@ fn width_of(table: &str) -> Option<usize> {
         let number = rest.strip_prefix("_g");
         number.is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()))
     };
-    let is_of_width =
-        |of: &&str| name.strip_prefix(*of).is_some_and(|rest| rest.is_empty() || is_later(rest));
-    let totals = TOTALS.iter().position(|of| *of == Some(name));
-    totals.or_else(|| TABLES.iter().position(is_of_width))
+    let is_of = |first: &str| name.strip_prefix(first).is_some_and(|rest| rest.is_empty() || is_later(rest));
+    let totals = TOTALS.iter().position(|first| first.is_some_and(is_of));
+    totals.or_else(|| TABLES.iter().position(|first| is_of(first)))
 }
 
 /// The TTL in an engine's description.
@@ -198,6 +197,7 @@ mod tests {
             table("windows_1h", same),
             table("windows_1d", ""),
             table("fleet_windows_1d", same),
+            table("fleet_windows_1d_g2", same),
             table("positions", ""),
         ];
         assert_eq!(
@@ -207,6 +207,7 @@ mod tests {
                 "ALTER TABLE {database}.windows_10s_g3 MODIFY TTL written + toIntervalDay(90)",
                 "ALTER TABLE {database}.windows_1h REMOVE TTL",
                 "ALTER TABLE {database}.fleet_windows_1d REMOVE TTL",
+                "ALTER TABLE {database}.fleet_windows_1d_g2 REMOVE TTL",
             ]
         );
         assert_eq!(changes(&tables, &Layout::default()).len(), 4, "for ever, where nothing is said");

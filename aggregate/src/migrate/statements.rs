@@ -1,7 +1,8 @@
 //! The statements of a step, and what the forms are that steps are written in.
 //!
 //! A step is text: each statement ends with a semicolon at the end of a line, lines of `--` stand before it, and
-//! `{database}` is the database's name. A statement that names `{width}` is run for each of the four widths.
+//! `{database}` is the database's name. A statement that names `{width}` is run for each of the four widths, one that
+//! names `{longer}` for each but the shortest. `{shown_1m}` is the table that the views of that width are over.
 
 /// The names of the four widths.
 const WIDTHS: [&str; 4] = ["10s", "1m", "1h", "1d"];
@@ -15,9 +16,27 @@ pub(super) fn statements(sql: &str) -> impl Iterator<Item = String> {
         .map(|statement| code(statement.trim()))
         .filter(|statement| !statement.is_empty())
         .flat_map(|statement| {
-            let runs = if statement.contains("{width}") { WIDTHS.len() } else { 1 };
-            WIDTHS[..runs].iter().map(move |width| statement.replace("{width}", width))
+            let forms = [("{width}", &WIDTHS[..]), ("{longer}", &WIDTHS[1..])];
+            match forms.into_iter().find(|(name, _)| statement.contains(name)) {
+                Some((name, widths)) => widths.iter().map(|width| statement.replace(name, width)).collect(),
+                None => vec![statement.to_owned()],
+            }
         })
+}
+
+/// Whether a statement is about tables that views of windows are over.
+pub(super) fn has_shown(statement: &str) -> bool {
+    statement.contains("{shown_")
+}
+
+/// A statement with the tables that the views of windows are over, of which `shown` knows those that are not the first of
+/// their width, by the names of the views.
+pub(super) fn with_shown<'a>(statement: &str, shown: impl Fn(&str) -> Option<&'a str>) -> String {
+    WIDTHS.iter().fold(statement.to_owned(), |statement, width| {
+        let table =
+            shown(&format!("readings_{width}")).map_or_else(|| format!("windows_{width}"), str::to_owned);
+        statement.replace(&format!("{{shown_{width}}}"), &table)
+    })
 }
 
 /// A statement without the comment that stands before it.
@@ -190,6 +209,17 @@ mod tests {
         let found: Vec<String> = statements(sql).collect();
         assert_eq!(found[0], "CREATE a");
         assert_eq!(found[1..], ["10s", "1m", "1h", "1d"].map(|width| format!("ALTER b_{width}\n    c")));
+        let longer: Vec<String> = statements("DROP t_{longer};\n").collect();
+        assert_eq!(longer, ["DROP t_1m", "DROP t_1h", "DROP t_1d"]);
+    }
+
+    #[test]
+    fn views_stay_over_the_tables_that_they_show() {
+        let statement = "SELECT * FROM {database}.{shown_1m}, {database}.{shown_1h}";
+        assert!(has_shown(statement));
+        let shown = with_shown(statement, |view| (view == "readings_1m").then_some("windows_1m_g7"));
+        assert_eq!(shown, "SELECT * FROM {database}.windows_1m_g7, {database}.windows_1h");
+        assert!(!has_shown(&shown));
     }
 
     #[test]

@@ -48,11 +48,16 @@ pub(super) struct Folder {
     pub(super) history: Arc<dyn History>,
     /// Index of the width of the windows.
     pub(super) width: usize,
+    /// The first of the tables that hold such windows.
+    pub(super) base: &'static str,
+    /// Whether they are totals by machine and kind.
+    pub(super) is_of_totals: bool,
     /// Their table.
     pub(super) table: String,
     pub(super) filter: Filter,
     /// Whether the table was built from the archive from its beginning, so that the largest times of its series are
-    /// kept beside it; else they are taken from its windows.
+    /// kept beside it; else they are taken from its windows. Totals do not tell those of series: there, what is late is
+    /// told by what is folded alone.
     pub(super) is_built: bool,
     pub(super) watch: Watch,
 }
@@ -104,7 +109,7 @@ impl Folder {
         if stored.is_some() && begin >= *until {
             return Ok(());
         }
-        let targets = Targets::default().with(crate::window::TABLES[self.width], &self.table);
+        let targets = Targets::default().with(self.base, &self.table);
         let mut work = Box::new(self.restored(lane, begin).await?);
         let mut stretch = self.open(lane, begin, *until).await?;
         let (mut at, mut readings) = (begin, 0);
@@ -135,7 +140,8 @@ impl Folder {
             (self.watch)(Note::Folded((next - at).unsigned_abs()));
             at = next;
             let is_due = readings >= CHECKPOINT_READINGS;
-            if is_due || work.fold.dirty_bytes() >= DIRTY_BYTES_MAX {
+            let dirty_bytes = work.fold.dirty_bytes().max(work.fold.coarse_bytes());
+            if is_due || dirty_bytes >= DIRTY_BYTES_MAX {
                 work = self.write(lane, work, next, &targets).await?;
             }
             if is_due {
@@ -223,8 +229,18 @@ impl Folder {
             let rows = rows.into_iter().filter(|row| row.version >= begin);
             highs.extend(rows.map(|row| ((row.machine, row.sensor), row.high)));
         }
-        let mut work = Work { series: SeriesTable::default(), fold: LaneFold::new(Widths::only(self.width)) };
+        let width = Widths::only(self.width);
+        let fold = if self.is_of_totals {
+            LaneFold::new(Widths::NONE).with_totals(width)
+        } else {
+            LaneFold::new(width)
+        };
+        let mut work = Work { series: SeriesTable::default(), fold };
         for row in self.spans(lane).await? {
+            if self.is_of_totals {
+                work.restore_total(&row.machine, &row.sensor, stored(Some(row.top), None));
+                continue;
+            }
             let kept = highs.remove(&(row.machine.clone(), row.sensor.clone()));
             let high_us = if self.is_built { kept } else { (row.valued > 0).then_some(row.last) };
             work.restore(&row.machine, &row.sensor, stored(high_us, Some((row.low, row.top))));
@@ -250,6 +266,11 @@ impl Work {
         let names = (self.series.intern_name(machine), self.series.intern_name(sensor));
         let number = self.fold.series_of(names.0, names.1);
         self.fold.series_mut(number).restore(stored);
+    }
+
+    fn restore_total(&mut self, machine: &str, kind: &str, stored: Stored) {
+        let names = (self.series.intern_name(machine), self.series.intern_name(kind));
+        self.fold.restore_total(names.0, names.1, stored);
     }
 }
 

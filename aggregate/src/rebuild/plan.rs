@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use stillwell_schema::TopicPartition;
 
 use super::history::Filter;
-use crate::window::{TABLES, WIDTHS_US, start_of};
+use crate::window::{TABLES, TOTALS, WIDTHS_US, start_of};
 
 /// The kind of saga, as its plan states it.
 pub const KIND: &str = "rebuild";
@@ -24,7 +24,7 @@ pub enum Mode {
 /// What is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Order {
-    /// The view, such as `readings_1h`.
+    /// The view, such as `readings_1h` or `fleet_1h`.
     pub view: String,
     /// What becomes of it.
     pub mode: Mode,
@@ -105,13 +105,19 @@ impl Plan {
     /// Index of the width.
     #[must_use]
     pub fn width(&self) -> usize {
-        width_of(&self.view).unwrap_or(0)
+        Shown::by(&self.view).map_or(0, |shown| shown.width)
+    }
+
+    /// Whether the windows are totals by machine and kind.
+    #[must_use]
+    pub fn is_of_totals(&self) -> bool {
+        Shown::by(&self.view).is_some_and(|shown| shown.is_of_totals)
     }
 
     /// The name under which lanes look for the table in use.
     #[must_use]
     pub fn base(&self) -> &'static str {
-        TABLES[self.width()]
+        Shown::by(&self.view).map_or(TABLES[0], |shown| shown.base)
     }
 
     /// Whether all windows of the lanes that are folded are built.
@@ -133,10 +139,28 @@ impl Plan {
     }
 }
 
-/// Index of a view's width; none where it is no view of windows.
-pub(super) fn width_of(view: &str) -> Option<usize> {
-    let width = view.strip_prefix("readings_")?;
-    TABLES.iter().position(|table| table.strip_prefix("windows_") == Some(width))
+/// What a view of windows shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Shown {
+    /// Index of the width.
+    pub(super) width: usize,
+    /// Whether they are totals by machine and kind.
+    pub(super) is_of_totals: bool,
+    /// The first of their tables.
+    pub(super) base: &'static str,
+}
+
+impl Shown {
+    /// By a view of this name; none where it is no view of windows.
+    pub(super) fn by(view: &str) -> Option<Self> {
+        let find = |prefix: &str, tables: [Option<&'static str>; 4], is_of_totals| {
+            let name = view.strip_prefix(prefix)?;
+            let is_named = |base: &str| base.rsplit('_').next() == Some(name);
+            let width = tables.iter().position(|base| base.is_some_and(is_named))?;
+            tables[width].map(|base| Self { width, is_of_totals, base })
+        };
+        find("readings_", TABLES.map(Some), false).or_else(|| find("fleet_", TOTALS, true))
+    }
 }
 
 fn width_name(view: &str) -> &str {
@@ -160,13 +184,22 @@ mod tests {
     #[test]
     fn whole_windows_are_meant() {
         assert_eq!(
-            (width_of("readings_1h"), width_of("windows_1h"), width_of("latest")),
-            (Some(2), None, None)
-        );
-        assert_eq!(
             (floor(0, 19_999_999), ceil(0, 10_000_001), ceil(0, 10_000_000)),
             (10_000_000, 20_000_000, 10_000_000)
         );
         assert_eq!((floor(0, -1), ceil(0, -1)), (-10_000_000, 0));
+    }
+
+    #[test]
+    fn a_view_says_what_it_shows() {
+        let shown = Shown { width: 2, is_of_totals: false, base: "windows_1h" };
+        assert_eq!(Shown::by("readings_1h"), Some(shown));
+        let shown = Shown { width: 3, is_of_totals: true, base: "fleet_windows_1d" };
+        assert_eq!(Shown::by("fleet_1d"), Some(shown));
+        assert!(
+            ["fleet_10s", "readings_2h", "latest", "readings_", ""]
+                .iter()
+                .all(|view| Shown::by(view).is_none())
+        );
     }
 }

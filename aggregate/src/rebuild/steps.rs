@@ -1,8 +1,8 @@
 //! The steps of a rebuild.
 //!
 //! A swap: lanes move to the new table while readers still see the old one, which then stands still; when every lane
-//! has reached in the new one what it had shown in the old, readers are moved in one statement. So no reader ever
-//! sees fewer readings than before, or one twice. The old table stays for an undo, which goes the same way back: the
+//! has reached in the new one what it had shown in the old, the readers of each view are moved in one statement. So no
+//! reader ever sees fewer readings than before, or one twice. The old table stays for an undo, which goes the same way back: the
 //! readings since are folded into it from the archive first, as Kafka may not have them any more.
 
 use std::sync::Arc;
@@ -119,7 +119,7 @@ impl Saga for Rebuild {
             CatchUp => tables.reached(&plan.table, &plan.old, &self.watch).await?,
             Swap => tables.show(base, &plan.table).await?,
             Discard => tables.remove(&plan.table, base).await?,
-            Show => self.show_beside().await?,
+            Show => tables.show_beside(plan).await?,
         }
         Ok(Value::Null)
     }
@@ -189,6 +189,8 @@ impl Rebuild {
             store: self.tables.store.clone(),
             history: Arc::clone(&self.history),
             width: self.plan.width(),
+            base: self.plan.base(),
+            is_of_totals: self.plan.is_of_totals(),
             table: table.to_owned(),
             filter: if is_built { self.plan.filter() } else { Filter::default() },
             is_built,
@@ -226,7 +228,7 @@ impl Rebuild {
             tables.turn(base, &plan.old, &plan.id()).await?;
         }
         tables.reached(&plan.old, &plan.table, &self.watch).await?;
-        Ok(tables.show(base, &plan.old).await?)
+        tables.show(base, &plan.old).await
     }
 
     /// What lanes have folded into the new table since they left the old one, as far as the archive has it.
@@ -249,39 +251,11 @@ impl Rebuild {
         let read = blocking(move || history.extents(None, &Filter::default())).await?;
         read.map_err(StepError::Elsewhere)
     }
-
-    /// A view like the one in use, over this table.
-    async fn show_beside(&self) -> Result<(), StepError> {
-        let (plan, tables) = (&self.plan, &self.tables);
-        let live = format!("{}_live", plan.base());
-        let select = tables.definition(&plan.view).await?;
-        let source = format!("(SELECT * FROM {} FINAL)", tables.store.named(&plan.table));
-        let select = replaced(&select, &live, &source).ok_or_else(|| {
-            StepError::Refused(format!(
-                "{} does not read {live}; run `stillwell aggregate` once, which mends it",
-                plan.view
-            ))
-        })?;
-        Ok(tables.view(&plan.as_of_view(), &select).await?)
-    }
 }
 
 fn reaches(plan: &Plan) -> Vec<Reach> {
     let reach = |lane: &PlannedLane| Reach { lane: lane.id(), first: lane.first, until: lane.until };
     plan.built().map(reach).collect()
-}
-
-/// A statement with another source in the place of the table `name`, which is written with its database or without;
-/// none where it is not there.
-fn replaced(select: &str, name: &str, source: &str) -> Option<String> {
-    let at = select.find(name)?;
-    let (before, after) = (&select[..at], &select[at + name.len()..]);
-    let head = before.trim_end_matches('`');
-    let head = head.strip_suffix('.').map_or(head, |head| {
-        let head = head.strip_suffix('`').map_or(head, |quoted| &quoted[..quoted.rfind('`').unwrap_or(0)]);
-        head.trim_end_matches(|c: char| c.is_ascii_alphanumeric() || c == '_')
-    });
-    Some(format!("{head}{source}{}", after.trim_start_matches('`')))
 }
 
 #[cfg(test)]
@@ -296,15 +270,5 @@ mod tests {
                 assert_eq!(format!("{step:?}").to_lowercase(), name.replace('_', ""));
             }
         }
-    }
-
-    #[test]
-    fn a_view_reads_another_table() {
-        let check = |from: &str| {
-            let select = format!("SELECT a FROM {from} GROUP BY a");
-            assert_eq!(replaced(&select, "w_live", "(x)").unwrap(), "SELECT a FROM (x) GROUP BY a", "{from}");
-        };
-        ["w_live", "db.w_live", "`d-b`.w_live", "`d-b`.`w_live`", "db.`w_live`"].into_iter().for_each(check);
-        assert_eq!(replaced("SELECT 1", "w_live", "(x)"), None);
     }
 }

@@ -12,7 +12,6 @@ use super::plan::Plan;
 use super::{Note, Watch, scope};
 use crate::error::AggregateError;
 use crate::native::Block;
-use crate::saga::StepError;
 use crate::store::{ClickHouse, Store, quote};
 
 /// Between two looks at how far lanes are.
@@ -42,8 +41,8 @@ struct PositionRow {
 }
 
 #[derive(Row, Deserialize)]
-struct Text {
-    text: String,
+pub(super) struct Text {
+    pub(super) text: String,
 }
 
 /// Tables of one database.
@@ -81,26 +80,6 @@ impl Tables {
         self.store.work(&sql).await
     }
 
-    /// Readers see `table` from now on, all at once.
-    pub(super) async fn show(&self, base: &str, table: &str) -> Result<(), AggregateError> {
-        self.view(&format!("{base}_live"), &format!("SELECT * FROM {} FINAL", self.store.named(table))).await
-    }
-
-    pub(super) async fn view(&self, name: &str, select: &str) -> Result<(), AggregateError> {
-        self.store.work(&format!("CREATE OR REPLACE VIEW {} AS {select}", self.store.named(name))).await
-    }
-
-    /// What a view selects, with the database's name in it.
-    pub(super) async fn definition(&self, view: &str) -> Result<String, StepError> {
-        let sql = format!(
-            "SELECT as_select AS text FROM system.tables WHERE database = {} AND name = {}",
-            self.store.database_literal(),
-            quote(view)
-        );
-        let found = self.store.ask::<Text>(&sql).await?.into_iter().next();
-        found.map(|row| row.text).ok_or_else(|| StepError::Refused(format!("there is no view {view}")))
-    }
-
     pub(super) async fn exists(&self, table: &str) -> Result<bool, AggregateError> {
         let sql = format!(
             "SELECT name AS text FROM system.tables WHERE database = {} AND name = {}",
@@ -114,10 +93,6 @@ impl Tables {
     pub(super) async fn create(&self, table: &str, like: &str) -> Result<(), AggregateError> {
         let (table, like) = (self.store.named(table), self.store.named(like));
         self.store.work(&format!("CREATE TABLE IF NOT EXISTS {table} AS {like}")).await
-    }
-
-    pub(super) async fn drop_view(&self, view: &str) -> Result<(), AggregateError> {
-        self.store.work(&format!("DROP VIEW IF EXISTS {}", self.store.named(view))).await
     }
 
     /// Removes a table that lanes do not write, and what is kept of how far it is. The first one of a width is only
@@ -163,7 +138,9 @@ impl Tables {
                     .await?;
             }
         }
-        self.introduce(plan).await?;
+        if !plan.is_of_totals() {
+            self.introduce(plan).await?;
+        }
         self.place(plan).await
     }
 

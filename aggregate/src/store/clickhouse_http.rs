@@ -197,12 +197,12 @@ const DAY_US: i64 = 24 * HOUR_US;
 
 /// The spans, µs, whose number since 1970 the key of a table begins with: of a width's windows, and of its totals.
 const SPANS_US: [Option<i64>; 4] = [Some(HOUR_US), Some(DAY_US), Some(30 * DAY_US), None];
-const SPANS_OF_TOTALS_US: [Option<i64>; 4] = [None, Some(HOUR_US), Some(DAY_US), Some(30 * DAY_US)];
+const SPANS_OF_TOTALS_US: [Option<i64>; 4] = [None, Some(HOUR_US / 2), Some(DAY_US), Some(30 * DAY_US)];
 
 /// These windows. Each is named by its whole key and by the coarse time before it, so that no others are read; the
 /// bounds of time leave the other months' parts alone. The keys are literals, which the parser takes as one.
 fn select(lane: &TopicPartition, width: usize, table: &str, keys: &[WindowKey<'_>]) -> String {
-    let is_of_totals = TOTALS.contains(&Some(table));
+    let is_of_totals = TOTALS[width].is_some_and(|first| table.starts_with(first));
     let span_us = if is_of_totals { SPANS_OF_TOTALS_US[width] } else { SPANS_US[width] };
     let coarse = span_us.map_or_else(String::new, |span_us| within(span_us, keys));
     // In the words of the key, which the server looks up as they are.

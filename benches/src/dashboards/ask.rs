@@ -41,6 +41,14 @@ impl Route {
         }
     }
 
+    /// The views of totals that add up, but for the width. The query side takes the parts by itself.
+    pub(super) fn totals(&self) -> &'static str {
+        match self {
+            Self::ClickHouse { .. } => "fleet_parts_",
+            Self::Sql { .. } => "fleet_",
+        }
+    }
+
     /// A time as a statement writes it.
     pub(super) fn literal(&self, time: DateTime<Utc>) -> String {
         match self {

@@ -42,7 +42,7 @@ pub(super) struct Subject {
 /// A question.
 pub(super) struct Question {
     pub(super) name: &'static str,
-    /// With `{db}`, `{machine}`, `{sensor}`, and times in braces.
+    /// With `{db}`, `{totals}`, `{machine}`, `{sensor}`, and times in braces.
     text: &'static str,
     /// About a day long ago, by minutes.
     is_of_a_day: bool,
@@ -112,7 +112,7 @@ pub(super) const ALL: &[Question] = &[
     },
     Question {
         name: "an hour of the fleet by kind, of minutes",
-        text: "SELECT kind, sum(count) AS readings, max(max) AS largest FROM {db}fleet_1m WHERE time >= {hour_ago} GROUP BY kind ORDER BY kind",
+        text: "SELECT kind, sum(count) AS readings, max(max) AS largest FROM {db}{totals}1m WHERE time >= {hour_ago} GROUP BY kind ORDER BY kind",
         is_of_a_day: false,
         peer: Peer::Text(
             "SELECT kind, sum(count) AS readings, max(max) AS largest FROM {db}readings_1m WHERE time >= {hour_ago} GROUP BY kind ORDER BY kind",
@@ -120,7 +120,7 @@ pub(super) const ALL: &[Question] = &[
     },
     Question {
         name: "an hour of the fleet by kind, of hours",
-        text: "SELECT kind, sum(count) AS readings, max(max) AS largest FROM {db}fleet_1h WHERE time >= {hour_ago} GROUP BY kind ORDER BY kind",
+        text: "SELECT kind, sum(count) AS readings, max(max) AS largest FROM {db}{totals}1h WHERE time >= {hour_ago} GROUP BY kind ORDER BY kind",
         is_of_a_day: false,
         peer: Peer::Text(
             "SELECT kind, sum(count) AS readings, max(max) AS largest FROM {db}readings_1h WHERE time >= {hour_ago} GROUP BY kind ORDER BY kind",
@@ -156,6 +156,7 @@ impl Question {
         let then = subject.now - TimeDelta::days((1 + day % days.max(1)).cast_signed());
         let ago = |span: TimeDelta| route.literal(subject.now - span);
         text.replace("{db}", &route.prefix())
+            .replace("{totals}", route.totals())
             .replace("{machine}", &format!("machine-{:03}", machine % machines))
             .replace("{sensor}", &sensor_name(sensor % SENSORS))
             .replace("{hour_ago}", &ago(TimeDelta::hours(1)))

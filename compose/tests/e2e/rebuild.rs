@@ -11,7 +11,8 @@ use serde_json::Value;
 use crate::producer::{Ends, Producer, reading};
 use crate::stack::{SOON, Stack, http};
 
-const VIEWS: [&str; 4] = ["readings_10s", "readings_1m", "readings_1h", "readings_1d"];
+const VIEWS: [&str; 7] =
+    ["readings_10s", "readings_1m", "readings_1h", "readings_1d", "fleet_1m", "fleet_1h", "fleet_1d"];
 const STEPS: [&str; 11] = [
     "create",
     "fold",

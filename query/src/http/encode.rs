@@ -21,6 +21,7 @@ use axum::http::{HeaderMap, header};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use chrono::{DateTime, SecondsFormat, Utc};
+use serde::Serialize;
 use serde_json::json;
 
 use crate::engine::Answer;
@@ -252,9 +253,9 @@ fn elements(out: &mut Vec<u8>, list: &ArrayRef) -> Result<(), ArrowError> {
     Ok(())
 }
 
-/// Debug writes the shortest digits that read back as the same number, with an exponent where that is shorter.
-fn float(out: &mut Vec<u8>, number: impl Into<f64> + std::fmt::Debug + Copy) -> std::io::Result<()> {
-    if number.into().is_finite() { write!(out, "{number:?}") } else { out.write_all(b"null") }
+/// The shortest digits that read back as the same number, with an exponent where that is shorter; null where it has none.
+fn float(out: &mut Vec<u8>, number: impl Serialize) -> std::io::Result<()> {
+    Ok(serde_json::to_writer(out, &number)?)
 }
 
 fn text(out: &mut Vec<u8>, text: &str) -> std::io::Result<()> {

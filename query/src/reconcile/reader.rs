@@ -17,15 +17,17 @@ use serde::Deserialize;
 use tokio::time::Instant;
 
 use super::books::{Books, ErasedLanes, Lanes, Reading, Refused, WindowRow};
+use super::both::Both;
 use super::{HOUR_US, Outcome, PASS_TIME_MAX, Pace, Reconciler, Scope, hour_of};
 use crate::archive::{Pin, Snapshot};
 use crate::error::QueryError;
 use crate::views::ViewsError;
 use crate::views::translate::quote;
 
-/// The view whose windows are compared. They are read from the table that it shows, asked for once: another table
-/// may be put in its place meanwhile.
+/// The view whose windows are compared, and that of their totals by kind. They are read from the tables that these show,
+/// asked for once: another table may be put in the place of one meanwhile.
 const VIEW: &str = "readings_1h";
+pub(super) const TOTALS: &str = "fleet_1h";
 
 /// Windows that are held at once, a few hundred bytes each.
 const WINDOWS_MAX: u64 = 100_000;
@@ -34,7 +36,7 @@ const WINDOWS_MAX: u64 = 100_000;
 const REST_MAX: Duration = Duration::from_millis(200);
 
 /// Columns of a reading, in the order in which [`enter`] takes them.
-const READING: [&str; 6] = ["topic", "partition", "machine", "sensor", "offset", "value"];
+const READING: [&str; 7] = ["topic", "partition", "machine", "sensor", "offset", "value", "kind"];
 
 #[derive(clickhouse::Row, Deserialize)]
 struct Hour {
@@ -42,8 +44,14 @@ struct Hour {
 }
 
 #[derive(clickhouse::Row, Deserialize)]
-struct Shown {
+struct ShownRow {
     table_name: String,
+}
+
+/// The tables that the views show.
+struct Shown {
+    windows: String,
+    totals: String,
 }
 
 #[derive(clickhouse::Row, Deserialize)]
@@ -87,15 +95,15 @@ impl Reconciler {
         machine: Option<&str>,
         pace: Pace,
     ) -> Result<Vec<Outcome>, QueryError> {
-        let shown = self.shown().await?;
+        let shown = Shown { windows: self.shown(VIEW).await?, totals: self.shown(TOTALS).await? };
         let parts = match machine {
             Some(machine) => vec![Machines::One(machine.to_owned())],
-            None => parts(self.counts(hour_us, &shown).await?),
+            None => parts(self.counts(hour_us, &shown.windows).await?),
         };
         let mut outcomes = Vec::new();
         for machines in parts {
-            let books = self.compare(hour_us, &machines, &shown, pace).await?;
-            outcomes.extend(books.close(hour_us, self.clock.now_us()));
+            let both = self.compare(hour_us, &machines, &shown, pace).await?;
+            outcomes.extend(both.close(hour_us, self.clock.now_us()));
         }
         Ok(outcomes)
     }
@@ -104,27 +112,35 @@ impl Reconciler {
         &self,
         hour_us: i64,
         machines: &Machines,
-        shown: &str,
+        shown: &Shown,
         pace: Pace,
-    ) -> Result<Books, QueryError> {
-        let positions = self.positions(shown).await?;
-        let windows = self.windows(hour_us, machines, shown).await?;
+    ) -> Result<Both, QueryError> {
+        let positions = self.positions(&shown.windows).await?;
+        let windows = self.windows(hour_us, machines, &shown.windows).await?;
+        let of_totals = self.positions(&shown.totals).await?;
+        let totals = self.windows(hour_us, machines, &shown.totals).await?;
         let refused = self.refused().await?;
         let pin = Arc::new(Pin::default());
         let snapshot = pin.snapshot(&self.catalogue).await?;
-        let mut books = Books::new(windows, lanes(positions, &snapshot), refused, erased(&snapshot));
+        let erased = erased(&snapshot);
+        let lanes = |positions| lanes(positions, &snapshot);
+        let mut both = Both {
+            series: Books::new(windows, lanes(positions), refused.clone(), erased.clone()),
+            totals: Books::new(totals, lanes(of_totals), Refused::new(), erased),
+            refused,
+        };
         let filter = machines.filter(within(hour_us, hour_us.saturating_add(HOUR_US)));
         let filter = filter.and(ident("value").is_not_null());
         let mut readings = self.engine.readings(&READING, filter, pin, PASS_TIME_MAX).await?;
         let mut began = Instant::now();
         while let Some(batch) = readings.next().await {
-            enter(&mut books, &batch?)?;
+            enter(&mut both, &batch?)?;
             if pace == Pace::Half {
                 tokio::time::sleep(began.elapsed().min(REST_MAX)).await;
             }
             began = Instant::now();
         }
-        Ok(books)
+        Ok(both)
     }
 
     /// Hours of a scope that the views hold.
@@ -138,7 +154,7 @@ impl Reconciler {
         // Of a row that a newer one replaces, the hour is the same: nothing need be merged.
         let sql = format!(
             "SELECT DISTINCT toUnixTimestamp64Micro(start) AS hour FROM {} WHERE {}",
-            self.views.path(&self.shown().await?),
+            self.views.path(&self.shown(VIEW).await?),
             wanted.join(" AND ")
         );
         Ok(self.views.rows::<Hour>(&sql).await?.into_iter().map(|row| row.hour).collect())
@@ -166,14 +182,14 @@ impl Reconciler {
         Ok(hours)
     }
 
-    /// The table that the view shows.
-    async fn shown(&self) -> Result<String, QueryError> {
+    /// The table that a view shows.
+    async fn shown(&self, view: &str) -> Result<String, QueryError> {
         let sql = format!(
             "SELECT table_name FROM {} WHERE view = {}",
             self.views.path("shown_tables"),
-            quote(VIEW)
+            quote(view)
         );
-        let shown = self.views.rows::<Shown>(&sql).await?.pop().map(|row| row.table_name);
+        let shown = self.views.rows::<ShownRow>(&sql).await?.pop().map(|row| row.table_name);
         let missing =
             || ViewsError::Unavailable("no table is shown; start the aggregator, which makes it".into());
         Ok(shown.filter(|table| !table.is_empty()).ok_or_else(missing)?)
@@ -297,22 +313,25 @@ fn erased(snapshot: &Snapshot) -> ErasedLanes {
     lanes.collect()
 }
 
-/// Enters a batch of the columns [`READING`].
-fn enter(books: &mut Books, batch: &RecordBatch) -> Result<(), QueryError> {
+/// Enters a batch of the columns [`READING`]; a reading without a kind counts for the one without a name.
+fn enter(both: &mut Both, batch: &RecordBatch) -> Result<(), QueryError> {
     let text = |at: usize| batch.column(at).as_string_view_opt().ok_or_else(|| unexpected(READING[at]));
-    let (topic, machine, sensor) = (text(0)?, text(2)?, text(3)?);
+    let (topic, machine, sensor, kind) = (text(0)?, text(2)?, text(3)?, text(6)?);
     let partition = batch.column(1).as_primitive_opt::<Int32Type>().ok_or_else(|| unexpected(READING[1]))?;
     let offset = batch.column(4).as_primitive_opt::<Int64Type>().ok_or_else(|| unexpected(READING[4]))?;
     let value = batch.column(5).as_primitive_opt::<Float64Type>().ok_or_else(|| unexpected(READING[5]))?;
     for row in (0..batch.num_rows()).filter(|&row| value.is_valid(row)) {
-        books.add(Reading {
+        let reading = Reading {
             topic: topic.value(row),
             partition: partition.value(row),
             machine: machine.value(row),
             sensor: sensor.value(row),
             offset: offset.value(row),
             value: value.value(row),
-        });
+        };
+        both.series.add(reading);
+        let kind = if kind.is_valid(row) { kind.value(row) } else { "" };
+        both.totals.add(Reading { sensor: kind, ..reading });
     }
     Ok(())
 }

@@ -168,7 +168,7 @@ fn difference(differing: usize, newest: &Outcome) -> String {
     let hour = hour.map_or_else(|| format!("{} µs", newest.hour_us), |hour| hour.to_rfc3339());
     let remedy = match newest.lacking {
         0 => {
-            "`stillwell rebuild readings_1h` makes the view anew from the archive, though not its totals in `fleet_1h`"
+            "`stillwell rebuild readings_1h` makes the view anew from the archive, `stillwell rebuild fleet_1h` its totals"
         }
         _ => {
             "here the archive lacks readings that the views have, which a rebuild would lose: has retention erased \

@@ -162,6 +162,10 @@ impl Views {
             .with_setting("readonly", "2")
             .with_setting(TIME_MAX, seconds(limits.time))
             .with_setting("max_threads", "2")
+            // A row's partition follows from its key, so each partition is merged by itself; and conditions on keys may
+            // come before the merge.
+            .with_setting("do_not_merge_across_partitions_select_final", "1")
+            .with_setting("optimize_move_to_prewhere_if_final", "1")
             // Many groups go to the disk, and no question takes the memory that the writer needs.
             .with_setting("max_bytes_before_external_group_by", GROUPS_BYTES_MAX)
             .with_setting("max_memory_usage", QUESTION_BYTES_MAX)

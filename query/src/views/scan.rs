@@ -14,15 +14,17 @@ use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::DataFusionError;
 use datafusion::execution::TaskContext;
 use datafusion::physical_expr::PhysicalExpr;
-use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::stream::RecordBatchReceiverStream;
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, SendableRecordBatchStream,
 };
-use futures::{TryStreamExt, stream};
 
 use super::client::{Views, ViewsError};
 use crate::engine::leaf::one_stream;
 use crate::engine::running::Running;
+
+/// Batches that may wait for the plan above.
+const BATCHES_AHEAD: usize = 2;
 
 /// The plan's leaf for one view.
 #[derive(Debug)]
@@ -74,11 +76,19 @@ impl ExecutionPlan for ViewScan {
     fn execute(&self, _partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let left = context.session_config().get_extension::<Running>().map(|running| running.left());
         let cursor = self.views.arrow(&self.sql, left).map_err(external)?;
-        let read = Read::new(cursor, self.view, Arc::clone(&self.columns));
-        let batches =
-            stream::try_unfold(read, |mut read| async { Ok(read.next().await?.map(|batch| (batch, read))) });
-        let batches = batches.map_err(external);
-        Ok(Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&self.columns), batches)))
+        let mut read = Read::new(cursor, self.view, Arc::clone(&self.columns));
+        // It is asked at once, so that the views of one statement answer side by side.
+        let mut stream = RecordBatchReceiverStream::builder(Arc::clone(&self.columns), BATCHES_AHEAD);
+        let batches = stream.tx();
+        stream.spawn(async move {
+            while let Some(batch) = read.next().await.map_err(external)? {
+                if batches.send(Ok(batch)).await.is_err() {
+                    break;
+                }
+            }
+            Ok(())
+        });
+        Ok(stream.build())
     }
 }
 

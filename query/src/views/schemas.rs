@@ -11,25 +11,27 @@ pub struct View {
     pub name: &'static str,
     /// Its columns.
     pub schema: SchemaRef,
+    /// The view of its parts, the same per source partition, where there is one.
+    pub parts: Option<&'static str>,
 }
 
 /// All views.
 #[must_use]
 pub fn all() -> Vec<View> {
-    let mut views: Vec<View> = ["readings_10s", "readings_1m", "readings_1h", "readings_1d"]
-        .into_iter()
-        .map(|name| View { name, schema: windows() })
-        .collect();
-    let fleet = ["fleet_1m", "fleet_1h", "fleet_1d"];
-    views.extend(fleet.into_iter().map(|name| View { name, schema: totals() }));
+    let view = |name, schema| View { name, schema, parts: None };
+    let readings = ["readings_10s", "readings_1m", "readings_1h", "readings_1d"];
+    let mut views: Vec<View> = readings.into_iter().map(|name| view(name, windows())).collect();
+    let fleet =
+        [("fleet_1m", "fleet_parts_1m"), ("fleet_1h", "fleet_parts_1h"), ("fleet_1d", "fleet_parts_1d")];
+    views.extend(fleet.into_iter().map(|(name, parts)| View { name, schema: totals(), parts: Some(parts) }));
     let states = ["states_10s", "states_1m", "states_1h", "states_1d"];
-    views.extend(states.into_iter().map(|name| View { name, schema: held_states() }));
-    views.push(View { name: "series_refused", schema: series_refused() });
-    views.push(View { name: "anomalies", schema: anomalies() });
-    views.push(View { name: "latest", schema: latest() });
-    views.push(View { name: "machines_scored", schema: machines_scored() });
-    views.push(View { name: "machine_lateness", schema: machine_lateness() });
-    views.push(View { name: "pipeline_positions", schema: pipeline_positions() });
+    views.extend(states.into_iter().map(|name| view(name, held_states())));
+    views.push(view("series_refused", series_refused()));
+    views.push(view("anomalies", anomalies()));
+    views.push(view("latest", latest()));
+    views.push(view("machines_scored", machines_scored()));
+    views.push(view("machine_lateness", machine_lateness()));
+    views.push(view("pipeline_positions", pipeline_positions()));
     views
 }
 
@@ -48,7 +50,9 @@ fn windows() -> SchemaRef {
 
 fn totals() -> SchemaRef {
     let mut fields = vec![text("machine"), text("kind"), time("time"), count("count")];
-    fields.extend(["sum", "avg", "min", "max"].map(number));
+    fields.push(number("sum"));
+    // Where all readings were bad, there is no value.
+    fields.extend(["avg", "min", "max"].map(|name| nullable(number(name))));
     fields.extend([count("bad"), count("late"), nullable(number("score"))]);
     Arc::new(Schema::new(fields))
 }

@@ -11,6 +11,7 @@ use datafusion::physical_plan::ExecutionPlan;
 
 use super::aggregate::AggregateTable;
 use super::client::Views;
+use super::parts;
 use super::scan::ViewScan;
 use super::schemas::View;
 use super::translate;
@@ -37,7 +38,7 @@ impl ViewTable {
         // A count needs rows but no column.
         let names = if names.is_empty() { "toUInt8(1) AS present".to_owned() } else { names.join(", ") };
         let filters: Vec<String> = filters.iter().filter_map(|filter| self.filter(filter)).collect();
-        format!("SELECT {names} {}{}", self.rows(&filters), at_most(limit))
+        format!("SELECT {names} {}{}", self.rows(self.view.name, &filters), at_most(limit))
     }
 
     /// The table of an aggregate over the rows that pass `filters`, whose `fields` are its groups and then its
@@ -50,11 +51,12 @@ impl ViewTable {
         fields: &Fields,
     ) -> Option<AggregateTable> {
         let schema = &self.view.schema;
+        let source = self.view.parts.filter(|_| parts::are_enough(groups, aggregates, filters));
         let groups = groups.iter().map(|group| translate::group(group, schema)).collect::<Option<_>>()?;
         let aggregates = aggregates.iter().map(|aggregate| translate::aggregate(aggregate, schema));
         let aggregates = aggregates.collect::<Option<Vec<_>>>()?;
         let filters = filters.iter().map(|filter| self.filter(filter)).collect::<Option<Vec<_>>>()?;
-        let rows = self.rows(&filters);
+        let rows = self.rows(source.unwrap_or(self.view.name), &filters);
         Some(AggregateTable::new(self.views.clone(), self.view.name, rows, groups, aggregates, fields))
     }
 
@@ -63,8 +65,8 @@ impl ViewTable {
     }
 
     /// `FROM` and `WHERE`.
-    fn rows(&self, filters: &[String]) -> String {
-        let from = format!("FROM {}", self.views.path(self.view.name));
+    fn rows(&self, source: &str, filters: &[String]) -> String {
+        let from = format!("FROM {}", self.views.path(source));
         if filters.is_empty() { from } else { format!("{from} WHERE {}", filters.join(" AND ")) }
     }
 }

@@ -31,7 +31,7 @@ const IS_EARLY: &str = "cast(time as bigint) > cast(kafka_time as bigint) * 1000
 pub(super) fn windows(stack: &Stack) {
     for (view, width_us) in VIEWS {
         let sql = difference(
-            &folded(width_us, "sensor"),
+            &folded(width_us, "sensor", "count(value) > 0"),
             &shown(view),
             &["machine", "sensor", "begun"],
             &EXACT,
@@ -56,7 +56,7 @@ pub(super) fn totals(stack: &Stack) {
              \"max\" as high, \"sum\" as total, \"avg\" as mean from {view}"
         );
         let keys = ["machine", "kind", "begun"];
-        let folded = folded(width_us, "kind");
+        let folded = folded(width_us, "kind", "count(value) > 0 or sum(is_bad) > 0");
         none(stack, view, &difference(&folded, &shown, &keys, &EXACT_OF_TOTALS, &ROUNDED_OF_TOTALS));
         let totals = stack.number(&format!("select count(*) from {view}"));
         eprintln!("{view}: {totals} totals are those of the archive");
@@ -79,8 +79,9 @@ pub(super) fn latest(stack: &Stack) {
     none(stack, "latest", &sql);
 }
 
-/// The archive's readings as windows of each `name` of a machine, sensor or kind. `seen` is the largest time that came before in the series' lane.
-fn folded(width_us: i64, name: &str) -> String {
+/// The archive's readings as windows of each `name` of a machine, sensor or kind, as far as they are shown. `seen` is the
+/// largest time that came before in the series' lane.
+fn folded(width_us: i64, name: &str, is_shown: &str) -> String {
     format!(
         "select machine, {name}, begun, count(value) as n, sum(is_bad) as bad, \
            sum(case when (has_none = 0 or is_bad = 1) and begun + {width_us} <= seen then 1 else 0 end) as late, \
@@ -99,7 +100,7 @@ fn folded(width_us: i64, name: &str) -> String {
                  partition by \"partition\", machine, sensor order by \"offset\", \"index\" \
                  rows between unbounded preceding and 1 preceding) as seen \
              from readings)) \
-         group by machine, {name}, begun having count(value) > 0"
+         group by machine, {name}, begun having {is_shown}"
     )
 }
 

@@ -178,3 +178,36 @@ async fn what_may_differ_is_aggregated_here() {
         assert!(plan.iter().any(|line| line.contains("AggregateExec")), "{sql}: {plan:#?}");
     }
 }
+
+#[tokio::test]
+async fn what_adds_up_is_asked_of_the_parts_of_totals() {
+    let fixture = Fixture::new();
+    for sql in [
+        "SELECT kind, sum(count), max(max), min(min) FROM fleet_1m WHERE machine = 'a' GROUP BY kind",
+        "SELECT sum(bad) * 1.0 / nullif(sum(count), 0), sum(late) FROM fleet_1m",
+        "SELECT machine, max(score) FROM fleet_1m WHERE score IS NOT NULL GROUP BY machine",
+        "SELECT machine, min(time), sum(count) FROM fleet_1m WHERE machine IN ('a', 'b') GROUP BY machine",
+        "SELECT count(DISTINCT machine), sum(count) FILTER (WHERE kind = 'flow') FROM fleet_1m",
+        "SELECT DISTINCT kind FROM fleet_1m",
+    ] {
+        let plan = fixture.plan(sql).await.join(" ");
+        assert!(plan.contains("`fleet_parts_1m`") && !plan.contains("`fleet_1m`"), "{sql}: {plan}");
+    }
+    for sql in [
+        "SELECT kind, count(*) FROM fleet_1m GROUP BY kind",
+        "SELECT kind, avg(count) FROM fleet_1m GROUP BY kind",
+        "SELECT kind, max(avg) FROM fleet_1m GROUP BY kind",
+        "SELECT kind, max(min) FROM fleet_1m GROUP BY kind",
+        "SELECT kind, max(count) FROM fleet_1m GROUP BY kind",
+        "SELECT kind, sum(count) FROM fleet_1m WHERE count > 1 GROUP BY kind",
+        "SELECT kind, sum(count) FROM fleet_1m WHERE score IS NOT NULL GROUP BY kind",
+        "SELECT kind, max(max) FROM fleet_1m WHERE score IS NOT NULL GROUP BY kind",
+        "SELECT kind, sum(count) FILTER (WHERE bad = 0) FROM fleet_1m GROUP BY kind",
+        "SELECT count, sum(bad) FROM fleet_1m GROUP BY count",
+        "SELECT sum(DISTINCT count) FROM fleet_1m",
+        "SELECT * FROM fleet_1m",
+    ] {
+        let plan = fixture.plan(sql).await.join(" ");
+        assert!(!plan.contains("fleet_parts"), "{sql}: {plan}");
+    }
+}
