@@ -203,6 +203,7 @@ fn choose(http: &str, dashboard: &Value, range: Range) -> anyhow::Result<Values>
         if !variable.is_multi {
             found.truncate(1);
         }
+        found = variable.all.map_or(found, |all| vec![all]);
         values.insert(variable.name, found);
     }
     Ok(values)

@@ -108,6 +108,6 @@ impl TableProvider for WindowRows {
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let columns = project_schema(&SCHEMA, projection)?;
         let sql = self.sql(&columns);
-        Ok(Arc::new(ViewScan::new(self.views.clone(), self.cell.rows(), columns, sql)))
+        Ok(Arc::new(ViewScan::new(self.views.clone(), self.cell.rows(), columns, sql, None)))
     }
 }

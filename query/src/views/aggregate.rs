@@ -11,7 +11,6 @@ use datafusion::physical_plan::ExecutionPlan;
 
 use super::client::Views;
 use super::scan::ViewScan;
-use super::table::at_most;
 
 /// One aggregate. Its columns are `c0`, `c1`, …, which no view has: ClickHouse would take the name of one in the
 /// conditions for what is selected under it.
@@ -46,8 +45,8 @@ impl AggregateTable {
         Self { views, view, rows, groups, columns, schema }
     }
 
-    /// The SQL that reads these of the columns, and no more than `limit` groups.
-    fn sql(&self, projection: Option<&Vec<usize>>, limit: Option<usize>) -> String {
+    /// The SQL that reads these of the columns.
+    fn sql(&self, projection: Option<&Vec<usize>>) -> String {
         let columns = match projection {
             None => self.columns.join(", "),
             // A count of groups needs them but no column; without groups there is one row in any case.
@@ -59,7 +58,7 @@ impl AggregateTable {
             [] => String::new(),
             groups => format!(" GROUP BY {}", groups.join(", ")),
         };
-        format!("SELECT {columns} {}{groups}{}", self.rows, at_most(limit))
+        format!("SELECT {columns} {}{groups}", self.rows)
     }
 }
 
@@ -81,7 +80,7 @@ impl TableProvider for AggregateTable {
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let columns = project_schema(&self.schema, projection)?;
-        let sql = self.sql(projection, limit);
-        Ok(Arc::new(ViewScan::new(self.views.clone(), self.view, columns, sql)))
+        let sql = self.sql(projection);
+        Ok(Arc::new(ViewScan::new(self.views.clone(), self.view, columns, sql, limit)))
     }
 }

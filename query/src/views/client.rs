@@ -17,7 +17,8 @@ use crate::settings::{ClickHouseSettings, Limits};
 /// The setting that ends a query at the server.
 const TIME_MAX: &str = "max_execution_time";
 
-/// Memory of one question's groups, bytes, past which they go to the server's disk; and of a whole question.
+/// Memory of one question's groups, or of what it sorts, bytes, past which they go to the server's disk; and of a whole
+/// question.
 const GROUPS_BYTES_MAX: &str = "268435456";
 const QUESTION_BYTES_MAX: &str = "1073741824";
 
@@ -168,6 +169,7 @@ impl Views {
             .with_setting("optimize_move_to_prewhere_if_final", "1")
             // Many groups go to the disk, and no question takes the memory that the writer needs.
             .with_setting("max_bytes_before_external_group_by", GROUPS_BYTES_MAX)
+            .with_setting("max_bytes_before_external_sort", GROUPS_BYTES_MAX)
             .with_setting("max_memory_usage", QUESTION_BYTES_MAX)
             .with_setting("cancel_http_readonly_queries_on_client_close", "1")
             .with_setting("output_format_arrow_string_as_string", "1")

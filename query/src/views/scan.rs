@@ -5,21 +5,24 @@ use std::sync::Arc;
 
 use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::buffer::Buffer;
-use arrow::compute::cast;
-use arrow::datatypes::SchemaRef;
+use arrow::compute::{SortOptions, cast};
+use arrow::datatypes::{DataType, SchemaRef};
 use arrow::ipc::reader::StreamDecoder;
 use clickhouse::query::BytesCursor;
 use datafusion::common::Result;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::DataFusionError;
 use datafusion::execution::TaskContext;
-use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::expressions::Column;
+use datafusion::physical_expr::{EquivalenceProperties, LexOrdering, PhysicalExpr, PhysicalSortExpr};
 use datafusion::physical_plan::stream::RecordBatchReceiverStream;
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, SendableRecordBatchStream,
+    SortOrderPushdownResult,
 };
 
 use super::client::{Views, ViewsError};
+use super::translate::identifier;
 use crate::engine::leaf::one_stream;
 use crate::engine::running::Running;
 
@@ -27,25 +30,72 @@ use crate::engine::running::Running;
 const BATCHES_AHEAD: usize = 2;
 
 /// The plan's leaf for one view.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct ViewScan {
     views: Views,
     view: &'static str,
     columns: SchemaRef,
+    /// Without an order and a limit.
     sql: String,
+    /// `ORDER BY`, if an order is asked for.
+    order: Option<String>,
+    limit: Option<usize>,
     properties: Arc<PlanProperties>,
 }
 
 impl ViewScan {
-    pub(crate) fn new(views: Views, view: &'static str, columns: SchemaRef, sql: String) -> Self {
+    pub(crate) fn new(
+        views: Views,
+        view: &'static str,
+        columns: SchemaRef,
+        sql: String,
+        limit: Option<usize>,
+    ) -> Self {
         let properties = one_stream(&columns);
-        Self { views, view, columns, sql, properties }
+        Self { views, view, columns, sql, order: None, limit, properties }
+    }
+
+    /// What the server is asked.
+    fn statement(&self) -> String {
+        let mut statement = self.sql.clone();
+        if let Some(order) = &self.order {
+            statement += &format!(" ORDER BY {order}");
+        }
+        if let Some(limit) = self.limit {
+            statement += &format!(" LIMIT {limit}");
+        }
+        statement
+    }
+
+    /// The same in an order; none where ClickHouse might not mean the same by it, as with floats, of which NaN has its
+    /// place among the NULLs there. A limit is taken before the order.
+    fn in_order(&self, order: &[PhysicalSortExpr]) -> Option<Self> {
+        if self.limit.is_some() {
+            return None;
+        }
+        let by = order.iter().map(|expr| self.order_by(expr)).collect::<Option<Vec<_>>>()?;
+        let orders = LexOrdering::new(order.iter().cloned())?;
+        let properties = EquivalenceProperties::new_with_orderings(Arc::clone(&self.columns), [orders]);
+        let properties = self.properties.as_ref().clone().with_eq_properties(properties);
+        Some(Self { order: Some(by.join(", ")), properties: Arc::new(properties), ..self.clone() })
+    }
+
+    fn order_by(&self, expr: &PhysicalSortExpr) -> Option<String> {
+        let column = expr.expr.downcast_ref::<Column>()?;
+        let plain = matches!(
+            self.columns.fields().get(column.index())?.data_type(),
+            DataType::Utf8 | DataType::Int32 | DataType::Int64 | DataType::UInt32 | DataType::Timestamp(..)
+        );
+        let SortOptions { descending, nulls_first } = expr.options;
+        let (way, nulls) =
+            (if descending { "DESC" } else { "ASC" }, if nulls_first { "FIRST" } else { "LAST" });
+        plain.then(|| format!("{} {way} NULLS {nulls}", identifier(column.name())))
     }
 }
 
 impl DisplayAs for ViewScan {
     fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ViewScan: {}", self.sql)
+        write!(f, "ViewScan: {}", self.statement())
     }
 }
 
@@ -73,9 +123,26 @@ impl ExecutionPlan for ViewScan {
         Ok(self)
     }
 
+    fn try_pushdown_sort(
+        &self,
+        order: &[PhysicalSortExpr],
+    ) -> Result<SortOrderPushdownResult<Arc<dyn ExecutionPlan>>> {
+        let exact = |scan| SortOrderPushdownResult::Exact { inner: Arc::new(scan) as Arc<dyn ExecutionPlan> };
+        Ok(self.in_order(order).map_or(SortOrderPushdownResult::Unsupported, exact))
+    }
+
+    fn with_fetch(&self, limit: Option<usize>) -> Option<Arc<dyn ExecutionPlan>> {
+        let limit = [self.limit, limit].into_iter().flatten().min();
+        Some(Arc::new(Self { limit, ..self.clone() }))
+    }
+
+    fn fetch(&self) -> Option<usize> {
+        self.limit
+    }
+
     fn execute(&self, _partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let left = context.session_config().get_extension::<Running>().map(|running| running.left());
-        let cursor = self.views.arrow(&self.sql, left).map_err(external)?;
+        let cursor = self.views.arrow(&self.statement(), left).map_err(external)?;
         let mut read = Read::new(cursor, self.view, Arc::clone(&self.columns));
         // It is asked at once, so that the views of one statement answer side by side.
         let mut stream = RecordBatchReceiverStream::builder(Arc::clone(&self.columns), BATCHES_AHEAD);

@@ -30,15 +30,15 @@ impl ViewTable {
         Self { views, view }
     }
 
-    /// The SQL that reads these columns, rows and no more than `limit` of them.
+    /// The SQL that reads these columns and rows.
     #[must_use]
-    pub fn sql(&self, columns: &SchemaRef, filters: &[Expr], limit: Option<usize>) -> String {
+    pub fn sql(&self, columns: &SchemaRef, filters: &[Expr]) -> String {
         let names: Vec<String> =
             columns.fields().iter().map(|field| translate::identifier(field.name())).collect();
         // A count needs rows but no column.
         let names = if names.is_empty() { "toUInt8(1) AS present".to_owned() } else { names.join(", ") };
         let filters: Vec<String> = filters.iter().filter_map(|filter| self.filter(filter)).collect();
-        format!("SELECT {names} {}{}", self.rows(self.view.name, &filters), at_most(limit))
+        format!("SELECT {names} {}", self.rows(self.view.name, &filters))
     }
 
     /// The table of an aggregate over the rows that pass `filters`, whose `fields` are its groups and then its
@@ -71,11 +71,6 @@ impl ViewTable {
     }
 }
 
-/// `LIMIT`, if there is one.
-pub(super) fn at_most(limit: Option<usize>) -> String {
-    limit.map(|limit| format!(" LIMIT {limit}")).unwrap_or_default()
-}
-
 #[async_trait]
 impl TableProvider for ViewTable {
     fn schema(&self) -> SchemaRef {
@@ -102,7 +97,7 @@ impl TableProvider for ViewTable {
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let columns = project_schema(&self.view.schema, projection)?;
-        let sql = self.sql(&columns, filters, limit);
-        Ok(Arc::new(ViewScan::new(self.views.clone(), self.view.name, columns, sql)))
+        let sql = self.sql(&columns, filters);
+        Ok(Arc::new(ViewScan::new(self.views.clone(), self.view.name, columns, sql, limit)))
     }
 }

@@ -28,6 +28,9 @@ pub(crate) struct Variable {
     pub(crate) name: String,
     pub(crate) sql: String,
     pub(crate) is_multi: bool,
+    /// What stands for all values where all are chosen, if it is not the list of them. Grafana writes it as it is: ours
+    /// are quoted.
+    pub(crate) all: Option<String>,
 }
 
 /// Every panel, those inside rows too.
@@ -76,7 +79,8 @@ pub(crate) fn variables(dashboard: &Value) -> Vec<Variable> {
     list.map(|variable| {
         assert_eq!(variable["type"], "query", "{variable}");
         let (name, sql) = (text(&variable["name"]), text(&variable["query"]));
-        Variable { name, sql, is_multi: variable["multi"] == true }
+        let all = variable["allValue"].as_str().map(|all| all.trim_matches('\'').to_owned());
+        Variable { name, sql, is_multi: variable["multi"] == true, all }
     })
     .collect()
 }

@@ -211,3 +211,36 @@ async fn what_adds_up_is_asked_of_the_parts_of_totals() {
         assert!(!plan.contains("fleet_parts"), "{sql}: {plan}");
     }
 }
+
+#[tokio::test]
+async fn orders_of_views_are_clickhouses() {
+    let fixture = Fixture::new();
+    for (sql, order) in [
+        (
+            "SELECT * FROM latest ORDER BY sensor, time DESC",
+            "ORDER BY `sensor` ASC NULLS LAST, `time` DESC NULLS FIRST",
+        ),
+        ("SELECT time AS t FROM readings_1m ORDER BY t LIMIT 3", "ORDER BY `time` ASC NULLS LAST LIMIT 3"),
+        ("SELECT time FROM anomalies ORDER BY until NULLS FIRST", "ORDER BY `until` ASC NULLS FIRST"),
+        (
+            "SELECT machine, sum(count) FROM readings_1m GROUP BY machine ORDER BY 1",
+            "ORDER BY `c0` ASC NULLS LAST",
+        ),
+    ] {
+        let plan = fixture.plan(sql).await;
+        assert!(!plan.iter().any(|line| line.contains("SortExec")), "{sql}: {plan:#?}");
+        let scan = plan.iter().find(|line| line.starts_with("ViewScan: ")).unwrap();
+        assert!(scan.ends_with(order), "{sql}: {scan}");
+    }
+    for sql in [
+        // NaN has its place among the NULLs there.
+        "SELECT * FROM readings_1m ORDER BY avg",
+        "SELECT * FROM readings_1m ORDER BY machine, avg DESC LIMIT 3",
+        "SELECT * FROM readings_1m ORDER BY upper(machine)",
+        "SELECT * FROM (SELECT * FROM latest LIMIT 3) AS some ORDER BY machine",
+    ] {
+        let plan = fixture.plan(sql).await;
+        assert!(plan.iter().any(|line| line.contains("SortExec")), "{sql}: {plan:#?}");
+        assert!(!plan.iter().any(|line| line.contains("ORDER BY")), "{sql}: {plan:#?}");
+    }
+}

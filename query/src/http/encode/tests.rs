@@ -140,3 +140,18 @@ fn the_format_is_what_the_client_likes_best() {
     check(&["text/html"], None);
     check(&["application/json;q=0"], None);
 }
+
+#[test]
+fn times_are_written_as_chrono_writes_them() {
+    const DAY_US: i64 = 86_400_000_000;
+    let some = (-40_000..40_000).map(|n: i64| n * DAY_US * 10 + n * 1_234_567_891);
+    let bounds =
+        [-62_167_219_200_000_001, -62_167_219_200_000_000, 253_402_300_799_999_999, 253_402_300_800_000_000];
+    for us in some.chain(bounds).chain([-1, 0, 1]) {
+        let time = DateTime::from_timestamp_micros(us).unwrap();
+        let mut out = Vec::new();
+        rfc3339(&mut out, time).unwrap();
+        let expected = format!("\"{}\"", time.to_rfc3339_opts(SecondsFormat::Micros, true));
+        assert_eq!(String::from_utf8(out).unwrap(), expected);
+    }
+}
