@@ -135,8 +135,6 @@ SELECT
 FROM {database}.fleet_windows_{longer} FINAL
 WHERE count > 0 OR bad > 0;
 
-CREATE OR REPLACE VIEW {database}.fleet_windows_{longer}_live AS SELECT * FROM {database}.fleet_windows_{longer} FINAL;
-
 -- The same, one row for each machine, kind and window.
 CREATE OR REPLACE VIEW {database}.fleet_{longer} AS
 SELECT
@@ -166,13 +164,11 @@ FROM (
     GROUP BY machine, kind_, start
 );
 
--- The table that each view shows now.
+-- The table that each view shows now, as the view itself says it.
 CREATE OR REPLACE VIEW {database}.shown_tables AS
-SELECT
-    replaceOne(replaceOne(replaceOne(name, 'fleet_windows_', 'fleet_'), 'windows_', 'readings_'), '_live', '') AS view,
-    extract(as_select, '`?([A-Za-z0-9_]+)`?\\s+FINAL') AS table_name
+SELECT name AS view, extract(as_select, '`?([A-Za-z0-9_]+)`?\\s+FINAL') AS table_name
 FROM system.tables
-WHERE database = replaceAll('{database}', '`', '') AND match(name, '^(fleet_)?windows_[0-9]+[smhd]_live$');
+WHERE database = replaceAll('{database}', '`', '') AND match(name, '^(readings|fleet)_[0-9]+[smhd]$');
 
 CREATE OR REPLACE VIEW {database}.pipeline_watermarks AS
 SELECT

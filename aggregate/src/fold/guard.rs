@@ -23,6 +23,8 @@ pub struct SeriesLimits {
 impl SeriesLimits {
     /// No bounds.
     pub const NONE: Self = Self { per_machine: usize::MAX, total: usize::MAX };
+    /// No room for more than what is known.
+    pub(crate) const ALL_TAKEN: Self = Self { per_machine: 0, total: 0 };
 }
 
 /// What was refused of a machine.

@@ -79,7 +79,8 @@ impl Layout {
             }
             Statement::Drop { name } => {
                 let tables = [name.to_owned(), local(name)];
-                tables.map(|table| format!("DROP TABLE IF EXISTS {{database}}.{table}{on}")).into()
+                // Its path in Keeper is free before the next statement.
+                tables.map(|table| format!("DROP TABLE IF EXISTS {{database}}.{table}{on} SYNC")).into()
             }
             Statement::Exchange { one, other } => {
                 let (one, other) = (local(one), local(other));

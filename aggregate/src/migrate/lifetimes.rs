@@ -99,11 +99,8 @@ pub(super) fn changes(tables: &[Stored], layout: &Layout) -> Vec<String> {
         let wanted = layout.keep[width].map(|keep| keep.to_string());
         match (ttl(engine_full), wanted) {
             (Some(found), Some(wanted)) if found == wanted => {}
-            (_, Some(wanted)) => changes.extend([
-                format!("{alter} MODIFY TTL {wanted} SETTINGS materialize_ttl_after_modify = 0"),
-                // What is stored already follows in the background: it may be much, and nobody waits for it.
-                format!("{alter} MATERIALIZE TTL SETTINGS mutations_sync = 0"),
-            ]),
+            // What is stored already follows in the background: it may be much, and nobody waits for it.
+            (_, Some(wanted)) => changes.push(format!("{alter} MODIFY TTL {wanted} SETTINGS alter_sync = 0")),
             (Some(_), None) => changes.push(format!("{alter} REMOVE TTL")),
             (None, None) => {}
         }
@@ -207,10 +204,8 @@ mod tests {
         assert_eq!(
             changes(&tables, &layout),
             [
-                "ALTER TABLE {database}.windows_10s_g2 MODIFY TTL written + toIntervalDay(90) SETTINGS materialize_ttl_after_modify = 0",
-                "ALTER TABLE {database}.windows_10s_g2 MATERIALIZE TTL SETTINGS mutations_sync = 0",
-                "ALTER TABLE {database}.windows_10s_g3 MODIFY TTL written + toIntervalDay(90) SETTINGS materialize_ttl_after_modify = 0",
-                "ALTER TABLE {database}.windows_10s_g3 MATERIALIZE TTL SETTINGS mutations_sync = 0",
+                "ALTER TABLE {database}.windows_10s_g2 MODIFY TTL written + toIntervalDay(90) SETTINGS alter_sync = 0",
+                "ALTER TABLE {database}.windows_10s_g3 MODIFY TTL written + toIntervalDay(90) SETTINGS alter_sync = 0",
                 "ALTER TABLE {database}.windows_1h REMOVE TTL",
                 "ALTER TABLE {database}.fleet_windows_1d REMOVE TTL",
                 "ALTER TABLE {database}.fleet_windows_1d_g2 REMOVE TTL",

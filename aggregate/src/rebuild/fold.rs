@@ -19,12 +19,12 @@ use tokio::task::JoinSet;
 use super::history::{Filter, History, Stretch};
 use super::{Note, Watch, blocking};
 use crate::error::AggregateError;
-use crate::fold::{Early, LaneFold, Latest, Level, Stored, Widths};
+use crate::fold::{Early, LaneFold, Latest, Level, SeriesLimits, Stored, Widths};
 use crate::native::Block;
 use crate::reload;
 use crate::saga::StepError;
 use crate::snapshot;
-use crate::store::{ClickHouse, Store, Targets, is};
+use crate::store::{ClickHouse, HighRow, Store, Targets, is};
 
 /// What may wait in memory to be written, of one lane.
 const DIRTY_BYTES_MAX: usize = 24 << 20;
@@ -52,12 +52,13 @@ pub(super) struct Folder {
     pub(super) base: &'static str,
     /// Whether they are totals by machine and kind.
     pub(super) is_of_totals: bool,
+    /// Whether series that the lanes have not taken in are left out.
+    pub(super) is_of_known: bool,
     /// Their table.
     pub(super) table: String,
     pub(super) filter: Filter,
     /// Whether the table was built from the archive from its beginning, so that the largest times of its series are
-    /// kept beside it; else they are taken from its windows. Totals do not tell those of series: there, what is late is
-    /// told by what is folded alone.
+    /// kept beside it; else they are taken from its windows, or for totals, which do not tell them, from the lanes' own.
     pub(super) is_built: bool,
     pub(super) watch: Watch,
 }
@@ -200,7 +201,8 @@ impl Folder {
         let numbers = 0..u32::try_from(work.fold.len()).unwrap_or(u32::MAX);
         let highs: Vec<(u32, i64)> =
             numbers.filter_map(|number| Some((number, work.fold.series(number).high_us()?))).collect();
-        if !highs.is_empty() {
+        // Of totals that were not built, those of series that were not folded are known to their lanes alone.
+        if !highs.is_empty() && (self.is_built || !self.is_of_totals) {
             let states = || highs.iter().map(|(number, _)| work.fold.series(*number));
             let mut block = Block::new(7, highs.len());
             block.strings("topic", highs.iter().map(|_| &*lane.topic));
@@ -223,19 +225,22 @@ impl Folder {
     /// A lane as it goes on at an offset: what is stored of each series.
     async fn restored(&self, lane: &TopicPartition, begin: i64) -> Result<Work, AggregateError> {
         let mut highs: HashMap<(String, String), i64> = HashMap::new();
+        let named = |row: HighRow| ((row.machine, row.sensor), row.high);
         if self.is_built {
             // Times of a later position go with windows that are as far.
             let rows = self.store.highs(lane, &self.table).await?;
-            let rows = rows.into_iter().filter(|row| row.version >= begin);
-            highs.extend(rows.map(|row| ((row.machine, row.sensor), row.high)));
+            highs.extend(rows.into_iter().filter(|row| row.version >= begin).map(named));
+        } else if self.is_of_totals {
+            // Series of which nothing came since are where they were.
+            let rows = self.store.highs(lane, "").await?;
+            highs.extend(rows.into_iter().filter(|row| row.version <= begin).map(named));
         }
-        let width = Widths::only(self.width);
-        let fold = if self.is_of_totals {
-            LaneFold::new(Widths::NONE).with_totals(width)
-        } else {
-            LaneFold::new(width)
-        };
-        let mut work = Work { series: SeriesTable::default(), fold };
+        let mut work = Work { series: SeriesTable::default(), fold: self.empty() };
+        if self.is_of_known {
+            for row in self.store.series(lane).await? {
+                work.know(&row.machine, &row.sensor);
+            }
+        }
         for row in self.spans(lane).await? {
             if self.is_of_totals {
                 work.restore_total(&row.machine, &row.sensor, stored(Some(row.top), None));
@@ -249,6 +254,15 @@ impl Folder {
             work.restore(&machine, &sensor, stored(Some(high_us), None));
         }
         Ok(work)
+    }
+
+    fn empty(&self) -> LaneFold {
+        let width = Widths::only(self.width);
+        let fold = match self.is_of_totals {
+            true => LaneFold::new(Widths::NONE).with_totals(width),
+            false => LaneFold::new(width),
+        };
+        if self.is_of_known { fold.within(SeriesLimits::ALL_TAKEN, Arc::default()) } else { fold }
     }
 
     async fn spans(&self, lane: &TopicPartition) -> Result<Vec<SpanRow>, AggregateError> {
@@ -266,6 +280,12 @@ impl Work {
         let names = (self.series.intern_name(machine), self.series.intern_name(sensor));
         let number = self.fold.series_of(names.0, names.1);
         self.fold.series_mut(number).restore(stored);
+    }
+
+    /// A series that is taken in whatever the bounds are.
+    fn know(&mut self, machine: &str, sensor: &str) {
+        let names = (self.series.intern_name(machine), self.series.intern_name(sensor));
+        self.fold.series_of(names.0, names.1);
     }
 
     fn restore_total(&mut self, machine: &str, kind: &str, stored: Stored) {

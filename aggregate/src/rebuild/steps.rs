@@ -191,6 +191,8 @@ impl Rebuild {
             width: self.plan.width(),
             base: self.plan.base(),
             is_of_totals: self.plan.is_of_totals(),
+            // Lanes count no reading of a series that they refuse; as of a moment, all readings are meant.
+            is_of_known: self.plan.is_of_totals() && self.plan.mode != Mode::AsOf,
             table: table.to_owned(),
             filter: if is_built { self.plan.filter() } else { Filter::default() },
             is_built,

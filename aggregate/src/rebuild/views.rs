@@ -1,7 +1,7 @@
 //! What a rebuild does to views: which table readers see.
 //!
 //! Views name their table themselves, as a view between them costs each question milliseconds: of a width its readings
-//! and its states, of its totals these and their parts. `<table>_live` tells others the table.
+//! and its states, of its totals these and their parts. `<windows>_live` has the rows of a width as they are stored.
 
 use super::plan::Plan;
 use super::tables::{Tables, Text};
@@ -9,15 +9,23 @@ use crate::error::AggregateError;
 use crate::saga::StepError;
 use crate::store::quote;
 
+/// What the tables of totals are named by, but for the width.
+const FLEET: &str = "fleet_windows_";
+
 impl Tables {
-    /// Readers of each view see `table` from now on, all at once.
+    /// Readers see `table` from now on: those of each view all at once, one view after the other.
     pub(super) async fn show(&self, base: &str, table: &str) -> Result<(), StepError> {
+        let mut views = Vec::new();
         for view in over(base) {
-            let select = self.over(&view, base, table).await?;
+            views.push((self.over(&view, base, table).await?, view));
+        }
+        if !base.starts_with(FLEET) {
+            views.push((format!("SELECT * FROM {} FINAL", self.store.named(table)), format!("{base}_live")));
+        }
+        for (select, view) in views {
             self.view(&view, &select).await?;
         }
-        let all = format!("SELECT * FROM {} FINAL", self.store.named(table));
-        Ok(self.view(&format!("{base}_live"), &all).await?)
+        Ok(())
     }
 
     /// A view like the one in use, over the table that was built.
@@ -42,19 +50,19 @@ impl Tables {
             quote(view)
         );
         let found = self.store.ask::<Text>(&sql).await?.into_iter().next();
-        let select = found.ok_or_else(|| StepError::Refused(format!("there is no view {view}")))?.text;
+        let remedy = "start the aggregator of this version once, which makes it";
+        let select =
+            found.ok_or_else(|| StepError::Refused(format!("there is no view {view}; {remedy}")))?.text;
         let source = format!("{} FINAL", self.store.named(table));
         replaced(&select, base, &source).ok_or_else(|| {
-            StepError::Refused(format!(
-                "{view} reads no table of {base}; run `stillwell aggregate` once, which mends it"
-            ))
+            StepError::Refused(format!("{view} reads no table of {base}; was it made by hand?"))
         })
     }
 }
 
 /// The views over the tables of which `base` is the first.
 fn over(base: &str) -> [String; 2] {
-    match base.strip_prefix("fleet_windows_") {
+    match base.strip_prefix(FLEET) {
         Some(width) => [format!("fleet_{width}"), format!("fleet_parts_{width}")],
         None => ["readings", "states"].map(|of| base.replacen("windows", of, 1)),
     }

@@ -20,9 +20,10 @@ use grafana::{Range, Statement, Values, text};
 const CHOICES: [&str; 4] = ["view", "fleet", "machine_view", "sensors_view"];
 
 /// Ranges in hours, and what each of [`CHOICES`] is for them: together they lead to every view.
-const RANGES: [(i64, [&str; 4]); 4] = [
+const RANGES: [(i64, [&str; 4]); 5] = [
     (1, ["readings_10s", "fleet_1m", "readings_10s", "readings_1m"]),
-    (30, ["readings_1m", "fleet_1h", "fleet_1m", "readings_1h"]),
+    (9, ["readings_1m", "fleet_1h", "fleet_1m", "readings_1h"]),
+    (30, ["readings_1m", "fleet_1h", "fleet_1h", "readings_1h"]),
     (240, ["readings_1h", "fleet_1h", "fleet_1h", "readings_1h"]),
     (9000, ["readings_1d", "fleet_1d", "fleet_1d", "readings_1d"]),
 ];

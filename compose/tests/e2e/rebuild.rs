@@ -103,6 +103,37 @@ fn killed_at_each_step_it_is_resumed_or_undone() {
 }
 
 #[test]
+fn totals_that_are_put_back_leave_what_was_known_of_series() {
+    let stack = Stack::start(&[]);
+    let producer = Producer::new(stack.endpoint("kafka"));
+    let mut produced = 0;
+    send_more(&producer, &mut produced);
+    equal(&stack, produced);
+    let done = said(&stack.run(&["rebuild", "fleet_1m", "--swap", "--yes", "--json"]));
+    assert_eq!(done["phase"], "finished", "{done}");
+    // All machines but the first one send while the new table is in use.
+    let of_first = |n: u64| n.is_multiple_of(8);
+    let (mut all, mut sum) = (produced, produced * (produced - 1) / 2);
+    for n in (produced..2 * produced).filter(|n| !of_first(*n)) {
+        send(&producer, n);
+        (all, sum) = (all + 1, sum + n);
+    }
+    producer.flush();
+    holds(&stack, all, sum);
+    driven(&stack, &["saga", "undo", done["saga"].as_str().unwrap()]);
+    // What is long past for the first one is late, and not its last reading.
+    let newest = stack.rows("select time from latest where machine = 'press-00'");
+    send(&producer, 0);
+    producer.flush();
+    holds(&stack, all + 1, sum);
+    assert_eq!(stack.rows("select time from latest where machine = 'press-00'"), newest);
+    for view in ["readings_1m", "fleet_1m"] {
+        let late = format!("select cast(sum(late) as bigint) from {view} where machine = 'press-00'");
+        assert_eq!(stack.number(&late), 1, "{view}");
+    }
+}
+
+#[test]
 fn as_of_a_moment_is_what_was_durable_then() {
     let stack = Stack::start(&[]);
     let producer = Producer::new(stack.endpoint("kafka"));
@@ -140,6 +171,20 @@ fn as_of_a_moment_is_what_was_durable_then() {
     let folded: Vec<String> =
         rows.iter().map(|row| row.iter().map(cell).collect::<Vec<_>>().join("\t")).collect();
     assert_eq!(built.lines().collect::<Vec<_>>(), folded);
+    let totals = said(&stack.run(&["rebuild", "fleet_1m", "--as-of", &moment.to_string(), "--json"]));
+    let number = totals["plan"]["number"].as_u64().unwrap();
+    let of_totals = clickhouse(
+        &stack,
+        &format!("SELECT sum(count), toInt64(sum(sum)) FROM fleet_1m_asof_{number} FORMAT TSV"),
+    );
+    let of_windows = clickhouse(
+        &stack,
+        &format!(
+            "SELECT sum(count), toInt64(sum(sum)) FROM {} FORMAT TSV",
+            done["plan"]["table"].as_str().unwrap()
+        ),
+    );
+    assert_eq!(of_totals, of_windows);
     let refused = stack.run(&["rebuild", "readings_1m", "--as-of", "7", "--swap"]);
     let why = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(!refused.status.success() && why.contains("leave --swap out"), "{why}");
@@ -162,7 +207,11 @@ fn send_more(producer: &Producer, produced: &mut u64) {
 
 /// Waits until archive and views hold all readings, and checks that they hold them once.
 fn equal(stack: &Stack, produced: u64) {
-    let (all, sum) = (produced.cast_signed(), (produced * (produced.max(1) - 1) / 2).cast_signed());
+    holds(stack, produced, produced * (produced.max(1) - 1) / 2);
+}
+
+fn holds(stack: &Stack, readings: u64, sum: u64) {
+    let (all, sum) = (readings.cast_signed(), sum.cast_signed());
     stack.wait_number("select count(*) from readings", "all archived", |n| n >= all);
     stack.wait_views();
     for view in VIEWS {

@@ -64,6 +64,18 @@ fn what_was_tampered_with_is_named_and_nothing_else() {
     for difference in differences {
         assert!(difference["detail"].as_str().unwrap().starts_with("bearing-1: no window"), "{report}");
     }
+
+    let third = MACHINES[2];
+    let changed = "INSERT INTO stillwell.fleet_windows_1h SELECT * REPLACE (sum + 5 AS sum) \
+                   FROM stillwell.fleet_windows_1h FINAL WHERE startsWith(machine, 'o') ORDER BY start LIMIT 1";
+    clickhouse(&stack, changed);
+    let (code, report) = reconcile(&stack, &["--machine", third]);
+    let differences = report["differences"].as_array().unwrap();
+    assert_eq!((code, differences.len()), (1, 1), "{report}");
+    assert!(differences[0]["detail"].as_str().unwrap().starts_with("fleet_1h, "), "{report}");
+    let built = stack.run(&["rebuild", "fleet_1h", "--swap", "--yes"]);
+    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    assert_eq!(reconcile(&stack, &["--machine", third]).0, 0, "what was built anew is right");
 }
 
 /// Exit code and report.

@@ -215,8 +215,8 @@ impl Books {
         books
     }
 
-    /// Enters a reading of the archive.
-    pub(super) fn add(&mut self, reading: Reading<'_>) {
+    /// Enters a reading of the archive; false where the views hold nothing of its series, as that was refused.
+    pub(super) fn add(&mut self, reading: Reading<'_>) -> bool {
         match self.place(&reading) {
             Place::Window(number) => {
                 let series = &mut self.series[number];
@@ -226,10 +226,12 @@ impl Books {
             }
             Place::None { since, until, .. } if (since..until).contains(&reading.offset) => {
                 *self.unseen.entry(reading.machine.to_owned()).or_default() += 1;
+                return false;
             }
             Place::None { below, .. } if reading.offset < below => self.miss(&reading),
             Place::None { .. } => {}
         }
+        true
     }
 
     /// A reading has no window and should.

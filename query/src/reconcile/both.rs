@@ -1,41 +1,55 @@
 //! The books of an hour's windows, and beside them those of their totals by machine and kind, which are kept alike: a kind
 //! stands in the place of the sensor.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use super::books::{Books, Refused};
+use super::books::{Books, Reading};
 use super::reader::TOTALS;
 use super::{Outcome, Verdict};
 
-/// Both of them, over the same readings.
+/// Both of them, over the same readings; those of totals where these are shown.
 pub(super) struct Both {
     pub(super) series: Books,
-    pub(super) totals: Books,
-    pub(super) refused: Refused,
+    pub(super) totals: Option<Books>,
 }
 
 impl Both {
-    /// Closes them. Of a machine of which series were refused, nobody can say which readings its totals hold.
+    /// Enters a reading of this kind. Totals hold nothing of series that were refused.
+    pub(super) fn add(&mut self, reading: Reading<'_>, kind: &str) {
+        let is_taken = self.series.add(reading);
+        if let Some(totals) = self.totals.as_mut().filter(|_| is_taken) {
+            totals.add(Reading { sensor: kind, ..reading });
+        }
+    }
+
+    /// Closes them.
     pub(super) fn close(self, hour_us: i64, now_us: i64) -> Vec<Outcome> {
-        let refused: BTreeSet<String> = self.refused.into_keys().map(|(_, _, machine)| machine).collect();
-        let totals = self.totals.close(hour_us, now_us).into_iter();
-        let differing =
-            totals.filter(|total| total.state == Verdict::Differs && !refused.contains(&total.machine));
-        let named = |total: Outcome| Outcome { detail: format!("{TOTALS}, {}", total.detail), ..total };
-        with(self.series.close(hour_us, now_us), differing.map(named))
+        let totals = self.totals.map_or_else(Vec::new, |totals| totals.close(hour_us, now_us));
+        let telling = |total: &Outcome| matches!(total.state, Verdict::Differs | Verdict::Pending);
+        with(self.series.close(hour_us, now_us), totals.into_iter().filter(telling).map(named))
     }
 }
 
-/// What is found of machines, with what differs in their totals: that counts where nothing else does.
+fn named(total: Outcome) -> Outcome {
+    let detail = if total.detail.is_empty() { String::new() } else { format!("{TOTALS}, {}", total.detail) };
+    Outcome { detail, ..total }
+}
+
+/// What is found of machines, with what differs in their totals, or is not compared yet: that counts where nothing else
+/// is to be said against them.
 fn with(series: Vec<Outcome>, totals: impl Iterator<Item = Outcome>) -> Vec<Outcome> {
     let mut all: BTreeMap<String, Outcome> =
         series.into_iter().map(|outcome| (outcome.machine.clone(), outcome)).collect();
     for total in totals {
-        let found = all.entry(total.machine.clone()).or_insert_with(|| total.clone());
-        if found.state != Verdict::Differs {
-            *found = total;
-        } else if found.detail != total.detail {
-            found.detail = format!("{}; {}", found.detail, total.detail);
+        match all.get_mut(&total.machine) {
+            Some(found) if found.state == Verdict::Differs && total.state == Verdict::Differs => {
+                found.detail = format!("{}; {}", found.detail, total.detail);
+            }
+            Some(found) if total.state == Verdict::Pending => {
+                found.state =
+                    if found.state == Verdict::Differs { Verdict::Differs } else { Verdict::Pending };
+            }
+            _ => drop(all.insert(total.machine.clone(), total)),
         }
     }
     all.into_values().collect()
@@ -54,6 +68,9 @@ mod tests {
         };
         check(Vec::new(), &[told(Verdict::Differs, "fleet")]);
         check(vec![told(Verdict::Pending, "")], &[told(Verdict::Differs, "fleet")]);
+        let pending = [told(Verdict::Pending, "")].into_iter();
+        assert_eq!(with(vec![told(Verdict::Equal, "")], pending.clone()), [told(Verdict::Pending, "")]);
+        assert_eq!(with(vec![told(Verdict::Differs, "oil")], pending), [told(Verdict::Differs, "oil")]);
         check(vec![told(Verdict::Differs, "oil")], &[told(Verdict::Differs, "oil; fleet")]);
         let others = vec![outcome(7, "a", Verdict::Equal), outcome(7, "c", Verdict::Equal)];
         let expected = [others[0].clone(), told(Verdict::Differs, "fleet"), others[1].clone()];

@@ -48,10 +48,10 @@ struct ShownRow {
     table_name: String,
 }
 
-/// The tables that the views show.
+/// The tables that the views show. An aggregator of an earlier version shows no totals.
 struct Shown {
     windows: String,
-    totals: String,
+    totals: Option<String>,
 }
 
 #[derive(clickhouse::Row, Deserialize)]
@@ -95,7 +95,7 @@ impl Reconciler {
         machine: Option<&str>,
         pace: Pace,
     ) -> Result<Vec<Outcome>, QueryError> {
-        let shown = Shown { windows: self.shown(VIEW).await?, totals: self.shown(TOTALS).await? };
+        let shown = Shown { windows: self.shown_windows().await?, totals: self.shown(TOTALS).await? };
         let parts = match machine {
             Some(machine) => vec![Machines::One(machine.to_owned())],
             None => parts(self.counts(hour_us, &shown.windows).await?),
@@ -117,17 +117,21 @@ impl Reconciler {
     ) -> Result<Both, QueryError> {
         let positions = self.positions(&shown.windows).await?;
         let windows = self.windows(hour_us, machines, &shown.windows).await?;
-        let of_totals = self.positions(&shown.totals).await?;
-        let totals = self.windows(hour_us, machines, &shown.totals).await?;
+        let mut of_totals = None;
+        if let Some(table) = &shown.totals {
+            let positions = self.positions(table).await?;
+            of_totals = Some((positions, self.windows(hour_us, machines, table).await?));
+        }
         let refused = self.refused().await?;
         let pin = Arc::new(Pin::default());
         let snapshot = pin.snapshot(&self.catalogue).await?;
         let erased = erased(&snapshot);
         let lanes = |positions| lanes(positions, &snapshot);
         let mut both = Both {
-            series: Books::new(windows, lanes(positions), refused.clone(), erased.clone()),
-            totals: Books::new(totals, lanes(of_totals), Refused::new(), erased),
-            refused,
+            totals: of_totals.map(|(positions, totals)| {
+                Books::new(totals, lanes(positions), Refused::new(), erased.clone())
+            }),
+            series: Books::new(windows, lanes(positions), refused, erased.clone()),
         };
         let filter = machines.filter(within(hour_us, hour_us.saturating_add(HOUR_US)));
         let filter = filter.and(ident("value").is_not_null());
@@ -154,7 +158,7 @@ impl Reconciler {
         // Of a row that a newer one replaces, the hour is the same: nothing need be merged.
         let sql = format!(
             "SELECT DISTINCT toUnixTimestamp64Micro(start) AS hour FROM {} WHERE {}",
-            self.views.path(&self.shown(VIEW).await?),
+            self.views.path(&self.shown_windows().await?),
             wanted.join(" AND ")
         );
         Ok(self.views.rows::<Hour>(&sql).await?.into_iter().map(|row| row.hour).collect())
@@ -182,17 +186,21 @@ impl Reconciler {
         Ok(hours)
     }
 
+    async fn shown_windows(&self) -> Result<String, QueryError> {
+        let missing =
+            || ViewsError::Unavailable("no table is shown; start the aggregator, which makes it".into());
+        Ok(self.shown(VIEW).await?.ok_or_else(missing)?)
+    }
+
     /// The table that a view shows.
-    async fn shown(&self, view: &str) -> Result<String, QueryError> {
+    async fn shown(&self, view: &str) -> Result<Option<String>, QueryError> {
         let sql = format!(
             "SELECT table_name FROM {} WHERE view = {}",
             self.views.path("shown_tables"),
             quote(view)
         );
         let shown = self.views.rows::<ShownRow>(&sql).await?.pop().map(|row| row.table_name);
-        let missing =
-            || ViewsError::Unavailable("no table is shown; start the aggregator, which makes it".into());
-        Ok(shown.filter(|table| !table.is_empty()).ok_or_else(missing)?)
+        Ok(shown.filter(|table| !table.is_empty()))
     }
 
     async fn positions(&self, table: &str) -> Result<Vec<Position>, QueryError> {
@@ -329,9 +337,7 @@ fn enter(both: &mut Both, batch: &RecordBatch) -> Result<(), QueryError> {
             offset: offset.value(row),
             value: value.value(row),
         };
-        both.series.add(reading);
-        let kind = if kind.is_valid(row) { kind.value(row) } else { "" };
-        both.totals.add(Reading { sensor: kind, ..reading });
+        both.add(reading, if kind.is_valid(row) { kind.value(row) } else { "" });
     }
     Ok(())
 }

@@ -22,6 +22,9 @@ const TIME_MAX: &str = "max_execution_time";
 const GROUPS_BYTES_MAX: &str = "268435456";
 const QUESTION_BYTES_MAX: &str = "1073741824";
 
+/// Disk that one question may take at the server, bytes.
+const DISK_BYTES_MAX: &str = "4294967296";
+
 /// Characters of a server's message that are handed on.
 const MESSAGE_CHARS_MAX: usize = 600;
 
@@ -171,6 +174,9 @@ impl Views {
             .with_setting("max_bytes_before_external_group_by", GROUPS_BYTES_MAX)
             .with_setting("max_bytes_before_external_sort", GROUPS_BYTES_MAX)
             .with_setting("max_memory_usage", QUESTION_BYTES_MAX)
+            .with_setting("max_temporary_data_on_disk_size_for_query", DISK_BYTES_MAX)
+            // An answer may wait for that of another view of the same statement.
+            .with_setting("http_send_timeout", seconds(limits.time))
             .with_setting("cancel_http_readonly_queries_on_client_close", "1")
             .with_setting("output_format_arrow_string_as_string", "1")
             .with_setting("output_format_arrow_low_cardinality_as_dictionary", "0")

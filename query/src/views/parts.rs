@@ -5,6 +5,8 @@
 //! extremes are theirs. So an aggregate is the same over the parts if all of it adds up as the totals themselves do, and
 //! nothing picks totals but by what all their parts share.
 
+use std::collections::BTreeSet;
+
 use datafusion::common::Column;
 use datafusion::logical_expr::Expr;
 use datafusion::logical_expr::expr::{AggregateFunction, AggregateFunctionParams};
@@ -22,13 +24,15 @@ const LEAST: [&str; 1] = ["min"];
 pub(super) fn are_enough(groups: &[Expr], aggregates: &[Expr], filters: &[Expr]) -> bool {
     let picked: Option<Vec<Picked<'_>>> = filters.iter().map(Picked::of).collect();
     let Some(picked) = picked else { return false };
-    let are_alike = |picked: &Picked<'_>| match picked {
-        Picked::ByKey => true,
-        Picked::ByExtreme(name) => aggregates.iter().all(|of| adds_up(of, Some(*name))),
-    };
-    groups.iter().all(is_of_keys)
-        && aggregates.iter().all(|aggregate| adds_up(aggregate, None))
-        && picked.iter().all(are_alike)
+    let extremes = picked.iter().filter_map(|picked| match picked {
+        Picked::ByKey => None,
+        Picked::ByExtreme(name) => Some(*name),
+    });
+    // Two of them may be had by two parts, neither of which has both.
+    let extremes: BTreeSet<&str> = extremes.collect();
+    extremes.len() <= 1
+        && groups.iter().all(is_of_keys)
+        && aggregates.iter().all(|aggregate| adds_up(aggregate, extremes.first().copied()))
 }
 
 /// How a filter picks totals.

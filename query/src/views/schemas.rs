@@ -11,19 +11,29 @@ pub struct View {
     pub name: &'static str,
     /// Its columns.
     pub schema: SchemaRef,
+    /// Its columns that hold no NaN: readings are finite, and so are their extremes and quantiles.
+    pub finite: &'static [&'static str],
     /// The view of its parts, the same per source partition, where there is one.
     pub parts: Option<&'static str>,
 }
 
+/// Columns of windows and totals that hold no NaN.
+const FINITE: [&str; 8] = ["min", "max", "first", "last", "p50", "p95", "p99", "score"];
+
 /// All views.
 #[must_use]
 pub fn all() -> Vec<View> {
-    let view = |name, schema| View { name, schema, parts: None };
+    let view = |name, schema| View { name, schema, finite: &[], parts: None };
     let readings = ["readings_10s", "readings_1m", "readings_1h", "readings_1d"];
-    let mut views: Vec<View> = readings.into_iter().map(|name| view(name, windows())).collect();
+    let of_readings = |name| View { finite: &FINITE, ..view(name, windows()) };
+    let mut views: Vec<View> = readings.into_iter().map(of_readings).collect();
     let fleet =
         [("fleet_1m", "fleet_parts_1m"), ("fleet_1h", "fleet_parts_1h"), ("fleet_1d", "fleet_parts_1d")];
-    views.extend(fleet.into_iter().map(|(name, parts)| View { name, schema: totals(), parts: Some(parts) }));
+    views.extend(fleet.into_iter().map(|(name, parts)| View {
+        finite: &FINITE,
+        parts: Some(parts),
+        ..view(name, totals())
+    }));
     let states = ["states_10s", "states_1m", "states_1h", "states_1d"];
     views.extend(states.into_iter().map(|name| view(name, held_states())));
     views.push(view("series_refused", series_refused()));

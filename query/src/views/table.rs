@@ -53,7 +53,8 @@ impl ViewTable {
         let schema = &self.view.schema;
         let source = self.view.parts.filter(|_| parts::are_enough(groups, aggregates, filters));
         let groups = groups.iter().map(|group| translate::group(group, schema)).collect::<Option<_>>()?;
-        let aggregates = aggregates.iter().map(|aggregate| translate::aggregate(aggregate, schema));
+        let aggregates =
+            aggregates.iter().map(|aggregate| translate::aggregate(aggregate, schema, self.view.finite));
         let aggregates = aggregates.collect::<Option<Vec<_>>>()?;
         let filters = filters.iter().map(|filter| self.filter(filter)).collect::<Option<Vec<_>>>()?;
         let rows = self.rows(source.unwrap_or(self.view.name), &filters);

@@ -202,6 +202,7 @@ async fn what_adds_up_is_asked_of_the_parts_of_totals() {
         "SELECT kind, sum(count) FROM fleet_1m WHERE count > 1 GROUP BY kind",
         "SELECT kind, sum(count) FROM fleet_1m WHERE score IS NOT NULL GROUP BY kind",
         "SELECT kind, max(max) FROM fleet_1m WHERE score IS NOT NULL GROUP BY kind",
+        "SELECT DISTINCT machine FROM fleet_1m WHERE score IS NOT NULL AND max IS NOT NULL",
         "SELECT kind, sum(count) FILTER (WHERE bad = 0) FROM fleet_1m GROUP BY kind",
         "SELECT count, sum(bad) FROM fleet_1m GROUP BY count",
         "SELECT sum(DISTINCT count) FROM fleet_1m",

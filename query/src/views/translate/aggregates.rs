@@ -10,11 +10,12 @@ use datafusion::logical_expr::expr::{AggregateFunction, AggregateFunctionParams,
 use super::expressions::{Translated, expression};
 use super::{filter, literal};
 
-/// An aggregate over a view with `schema`; none where ClickHouse might not mean the same.
+/// An aggregate over a view with `schema`, whose columns `finite` hold no NaN; none where ClickHouse might not mean the
+/// same.
 #[must_use]
-pub(crate) fn aggregate(expr: &Expr, schema: &SchemaRef) -> Option<String> {
+pub(crate) fn aggregate(expr: &Expr, schema: &SchemaRef, finite: &[&str]) -> Option<String> {
     let function = match expr {
-        Expr::Alias(alias) => return aggregate(&alias.expr, schema),
+        Expr::Alias(alias) => return aggregate(&alias.expr, schema, finite),
         Expr::AggregateFunction(function) => function,
         _ => return None,
     };
@@ -35,9 +36,19 @@ pub(crate) fn aggregate(expr: &Expr, schema: &SchemaRef) -> Option<String> {
         ("count", true) => distinct_values(&expression(arg, schema)?, &rows),
         ("sum", false) => sum(&expression(arg, schema)?, &rows),
         ("avg", false) => mean(&expression(arg, schema)?, &rows),
+        ("min", false) if is_one_of(arg, finite) => Some(rows.of("minOrNull", &expression(arg, schema)?.sql)),
+        ("max", false) if is_one_of(arg, finite) => Some(rows.of("maxOrNull", &expression(arg, schema)?.sql)),
         ("min", false) => least(&expression(arg, schema)?, &rows),
         ("max", false) => greatest(&expression(arg, schema)?, &rows),
         _ => None,
+    }
+}
+
+fn is_one_of(expr: &Expr, columns: &[&str]) -> bool {
+    match expr {
+        Expr::Alias(alias) => is_one_of(&alias.expr, columns),
+        Expr::Column(column) => columns.contains(&column.name.as_str()),
+        _ => false,
     }
 }
 

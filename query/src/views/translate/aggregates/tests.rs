@@ -7,7 +7,7 @@ use crate::views::schemas;
 
 fn check(expr: Expr, expected: &str) {
     let view = schemas::all().into_iter().find(|view| view.name == "readings_1m").unwrap();
-    assert_eq!(aggregate(&expr, &view.schema).as_deref().unwrap_or("-"), expected, "{expr}");
+    assert_eq!(aggregate(&expr, &view.schema, view.finite).as_deref().unwrap_or("-"), expected, "{expr}");
 }
 
 fn float(expr: Expr) -> Expr {
@@ -37,11 +37,13 @@ fn aggregates_of_nothing_are_null() {
 
 #[test]
 fn nan_is_above_all_numbers() {
-    check(max(col("max")), "if(countIf(isNaN(`max`)) > 0, nan, maxOrNullIf(`max`, NOT isNaN(`max`)))");
+    check(max(col("sum")), "if(countIf(isNaN(`sum`)) > 0, nan, maxOrNullIf(`sum`, NOT isNaN(`sum`)))");
     check(
-        min(col("min")),
-        "ifNull(minOrNullIf(`min`, NOT isNaN(`min`)), if(countIf(isNaN(`min`)) > 0, nan, NULL))",
+        min(col("sum")),
+        "ifNull(minOrNullIf(`sum`, NOT isNaN(`sum`)), if(countIf(isNaN(`sum`)) > 0, nan, NULL))",
     );
+    check(max(col("max")), "maxOrNull(`max`)");
+    check(min(col("p95")), "minOrNull(`p95`)");
 }
 
 #[test]
@@ -66,9 +68,9 @@ fn conditions_are_taken_along() {
     let machines = count(col("machine")).distinct().filter(col("kind").eq(lit("flow"))).build().unwrap();
     check(machines, "uniqExactIf(`machine`, `kind` = 'flow')");
     check(
-        flows(max(col("max"))),
-        "if(countIf(isNaN(`max`) AND `kind` = 'flow') > 0, nan, \
-         maxOrNullIf(`max`, NOT isNaN(`max`) AND `kind` = 'flow'))",
+        flows(max(col("sum"))),
+        "if(countIf(isNaN(`sum`) AND `kind` = 'flow') > 0, nan, \
+         maxOrNullIf(`sum`, NOT isNaN(`sum`) AND `kind` = 'flow'))",
     );
     check(sum(col("count")).filter(col("kind").eq(col("unit"))).build().unwrap(), "-");
 }
