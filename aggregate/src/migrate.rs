@@ -1,11 +1,13 @@
 //! The tables and views, in numbered steps that are applied once and never change.
 //!
 //! [`mod@statements`] cuts a step into its statements; [`layout`] writes them for one server or a cluster; [`lifetimes`]
-//! says for how long windows are kept, which may change at every start.
+//! says for how long windows are kept, which may change at every start; [`turn`] sees to it that one process migrates at
+//! a time.
 
 mod layout;
 mod lifetimes;
 mod statements;
+mod turn;
 
 use clickhouse::Row;
 use serde::Deserialize;
@@ -15,6 +17,7 @@ pub use self::layout::{Cluster, Layout, REPLICA_NAME, REPLICA_PATH};
 use self::lifetimes::Stored;
 pub use self::lifetimes::{Keep, KeepError};
 use self::statements::{DATABASE, has_shown, statements, with_shown};
+use self::turn::Turn;
 use crate::error::AggregateError;
 use crate::settings::ClickHouseSettings;
 use crate::store::{ClickHouse, identifier, quote};
@@ -48,8 +51,8 @@ struct Shown {
     table_name: String,
 }
 
-/// Makes the database and everything in it that is missing, and has windows kept as `layout` says. Safe to call from
-/// many processes at once.
+/// Makes the database and everything in it that is missing, and has windows kept as `layout` says. Of many processes that
+/// call it at once, one does what is to be done, and the others wait.
 ///
 /// # Errors
 /// [`AggregateError::ClickHouse`], or [`AggregateError::Migration`] where an applied step has changed.
@@ -59,25 +62,48 @@ pub async fn migrate(settings: &ClickHouseSettings, layout: &Layout) -> Result<(
     for statement in [DATABASE, LEDGER] {
         run(&store, layout.render(statement, database)?).await?;
     }
+    if !missing(&store).await?.is_empty() {
+        let turn = Turn::take(&store).await?;
+        // Another process may have applied them while this one waited.
+        let applied = apply(&store, layout, database).await;
+        turn.give().await?;
+        applied?;
+    }
+    let tables: Vec<Stored> = store.rows(&lifetimes::stored(database)).await?;
+    run(&store, lifetimes::changes(&tables, layout)).await
+}
+
+/// The steps that are not applied yet.
+async fn missing(store: &ClickHouse) -> Result<Vec<(&'static str, &'static str)>, AggregateError> {
     let applied: Vec<Applied> = store.rows("SELECT name, sha256 FROM {database}.migrations FINAL").await?;
+    let mut missing = Vec::new();
     for (name, sql) in STEPS {
-        let sha256 = hex::encode(Sha256::digest(sql));
         match applied.iter().find(|step| step.name == *name) {
-            Some(step) if step.sha256 == sha256 => continue,
+            Some(step) if step.sha256 == sha256(sql) => {}
             Some(_) => return Err(AggregateError::Migration { name: (*name).to_owned() }),
-            None => {}
+            None => missing.push((*name, *sql)),
         }
+    }
+    Ok(missing)
+}
+
+/// Applies the steps that are not applied yet.
+async fn apply(store: &ClickHouse, layout: &Layout, database: &str) -> Result<(), AggregateError> {
+    for (name, sql) in missing(store).await? {
         for statement in statements(sql) {
-            let statement = over_shown(&store, statement).await?;
-            run(&store, layout.render(&statement, database)?).await?;
+            let statement = over_shown(store, statement).await?;
+            run(store, layout.render(&statement, database)?).await?;
         }
-        let (name, sha256) = (quote(name), quote(&sha256));
+        let (name, sha256) = (quote(name), quote(&sha256(sql)));
         store
             .execute(&format!("INSERT INTO {{database}}.migrations (name, sha256) VALUES ({name}, {sha256})"))
             .await?;
     }
-    let tables: Vec<Stored> = store.rows(&lifetimes::stored(database)).await?;
-    run(&store, lifetimes::changes(&tables, layout)).await
+    Ok(())
+}
+
+fn sha256(sql: &str) -> String {
+    hex::encode(Sha256::digest(sql))
 }
 
 /// A statement with the tables that the views of windows are over now.

@@ -43,6 +43,27 @@ fn statements_for_a_cluster_parse_and_windows_are_kept_for_a_time() {
     assert_eq!(altered(&stack), before, "what is as it should be is left alone");
 }
 
+#[test]
+fn who_migrates_next_waits_for_one_that_is_gone_and_finishes_what_it_left() {
+    let mut stack = Stack::start(&[]);
+    let url = stack.endpoint("clickhouse").to_owned();
+    let ask = |sql: &str| {
+        let (login, address) = url.trim_start_matches("http://").split_once('@').unwrap();
+        let (user, password) = login.split_once(':').unwrap();
+        let (status, answer) =
+            http(address, "POST", &format!("/?user={user}&password={password}"), sql).unwrap();
+        assert_eq!(status, 200, "{sql}: {answer}");
+        answer
+    };
+    ask("DELETE FROM stillwell.migrations WHERE name = '0012_direct'");
+    ask("CREATE TABLE stillwell.migrating (at DateTime64(6, 'UTC')) ENGINE = MergeTree ORDER BY at");
+    stack.kill();
+    stack.restart();
+    assert_eq!(ask("SELECT count() FROM stillwell.migrations WHERE name = '0012_direct'").trim(), "1");
+    let of = "database = 'stillwell' AND name LIKE 'migrating%'";
+    assert_eq!(ask(&format!("SELECT count() FROM system.tables WHERE {of}")).trim(), "0");
+}
+
 /// The statements that a command prints.
 fn printed(args: &[&str]) -> Vec<String> {
     let out = Command::new(env!("CARGO_BIN_EXE_stillwell")).args(args).output().unwrap();
