@@ -175,7 +175,7 @@ impl<S: Store> Aggregate<S> {
             shared: self,
             position: lane.start.0,
             shown: standing.map_or(lane.start.0, |standing| standing.position),
-            pace: Pace::new(self.intervals, lane.start.0, Instant::now()),
+            pace: Pace::new(self.intervals, lane.id.partition, lane.start.0, Instant::now()),
             alerts: None,
             lane,
             work: Some(Box::new(work)),

@@ -17,6 +17,9 @@ const CATCHING_UP: u32 = 4;
 pub(crate) const FEW_SERIES: usize = 500;
 /// Readings for each series, from which on writing its longer windows is cheap beside folding them.
 const READINGS_PER_SERIES: usize = 256;
+/// Lanes begin together, and would write their longer windows at the same moments, for which all that is watched live
+/// would wait: they take turns, so many within the longer interval.
+const TURNS: u32 = 4;
 /// Snapshots after which memory is looked at.
 const LOOK_AFTER: u32 = 8;
 
@@ -47,12 +50,14 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    pub(super) fn new(intervals: Intervals, position: i64, now: Instant) -> Self {
+    /// For the lane of a partition that begins at a position.
+    pub(super) fn new(intervals: Intervals, partition: i32, position: i64, now: Instant) -> Self {
+        let turn = 1 + partition.unsigned_abs() % TURNS;
         Self {
             intervals,
             fine_at: now + intervals.fine,
             is_fine_changed: false,
-            coarse_at: now + intervals.coarse,
+            coarse_at: now + intervals.coarse / TURNS * turn,
             is_coarse_changed: false,
             readings: 0,
             sent: position,
@@ -120,9 +125,21 @@ mod tests {
         Intervals { fine: Duration::from_secs(1), coarse: Duration::from_secs(10), few_series: FEW_SERIES };
 
     #[test]
+    fn lanes_take_turns_with_their_long_windows() {
+        let start = Instant::now();
+        let first = |partition| {
+            let mut pace = Pace::new(INTERVALS, partition, 0, start);
+            pace.changed(1);
+            pace.sent(Level::Fine, 1, 1, start);
+            pace.due().unwrap() - start
+        };
+        assert_eq!([0, 1, 2, 3, 4].map(first), [2500, 5000, 7500, 10_000, 2500].map(Duration::from_millis));
+    }
+
+    #[test]
     fn many_long_windows_are_written_less_often() {
         let start = Instant::now();
-        let mut pace = Pace::new(INTERVALS, 0, start);
+        let mut pace = Pace::new(INTERVALS, 3, 0, start);
         assert_eq!(pace.due(), None);
         pace.changed(1000);
         assert_eq!(pace.due(), Some(start + INTERVALS.fine));
@@ -140,7 +157,7 @@ mod tests {
     #[test]
     fn a_lane_that_is_far_behind_waits_longer() {
         let start = Instant::now();
-        let mut pace = Pace::new(INTERVALS, 0, start);
+        let mut pace = Pace::new(INTERVALS, 3, 0, start);
         pace.sent(Level::All, 10, 50, start);
         pace.changed(1);
         assert_eq!(pace.due(), Some(start + INTERVALS.fine));
