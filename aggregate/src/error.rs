@@ -20,6 +20,11 @@ pub enum AggregateError {
         /// The migration's file.
         name: String,
     },
+    /// Another process has taken over the migrations meanwhile.
+    #[error(
+        "another process prepares clickhouse, as this one was silent for too long; start again when it is done"
+    )]
+    Overtaken,
     /// A statement of a migration has a form that no layout but that of one server knows.
     #[error(
         "this statement cannot be laid out over a cluster or with a storage policy: {sql}; \

@@ -65,8 +65,10 @@ pub async fn migrate(settings: &ClickHouseSettings, layout: &Layout) -> Result<(
     if !missing(&store).await?.is_empty() {
         let turn = Turn::take(&store).await?;
         // Another process may have applied them while this one waited.
-        let applied = apply(&store, layout, database).await;
-        turn.give().await?;
+        let applied = apply(&store, layout, database, &turn).await;
+        if !matches!(applied, Err(AggregateError::Overtaken)) {
+            turn.give().await?;
+        }
         applied?;
     }
     let tables: Vec<Stored> = store.rows(&lifetimes::stored(database)).await?;
@@ -88,12 +90,19 @@ async fn missing(store: &ClickHouse) -> Result<Vec<(&'static str, &'static str)>
 }
 
 /// Applies the steps that are not applied yet.
-async fn apply(store: &ClickHouse, layout: &Layout, database: &str) -> Result<(), AggregateError> {
+async fn apply(
+    store: &ClickHouse,
+    layout: &Layout,
+    database: &str,
+    turn: &Turn,
+) -> Result<(), AggregateError> {
     for (name, sql) in missing(store).await? {
         for statement in statements(sql) {
+            turn.check().await?;
             let statement = over_shown(store, statement).await?;
             run(store, layout.render(&statement, database)?).await?;
         }
+        turn.check().await?;
         let (name, sha256) = (quote(name), quote(&sha256(sql)));
         store
             .execute(&format!("INSERT INTO {{database}}.migrations (name, sha256) VALUES ({name}, {sha256})"))

@@ -7,6 +7,10 @@
 //! lies between too; and a reading below that position whose window is missing is a difference, unless series of its
 //! machine were refused at its offset, beyond the bounds of series.
 //!
+//! Totals count each reading for its own kind. Those that an earlier version has left were made of windows, whose readings
+//! all count for the kind that their series had last: `stillwell rebuild fleet_1h` makes them right. Hours of machines with
+//! readings that were refused are left out of the totals.
+//!
 //! Retention erases from the archive, not from the views: where the archive holds fewer readings of a window, and the
 //! lane's ledger says that readings of its machine and hour have run out, they are *erased* and no difference.
 //!

@@ -37,10 +37,10 @@ impl LaneFold {
     }
 
     /// Takes over how far the windows of a machine's total of a kind go, which is not in use yet.
-    pub fn restore_total(&mut self, machine: NameCode, kind: NameCode, stored: Stored) {
+    pub fn restore_total(&mut self, machine: NameCode, kind: Option<NameCode>, stored: Stored) {
         let Some(totals) = &mut self.totals else { return };
-        let number = totals.total_of(machine, Some(kind));
-        totals.series[number as usize].restore(Stored { kind: Some(kind), ..stored });
+        let number = totals.total_of(machine, kind);
+        totals.series[number as usize].restore(Stored { kind, ..stored });
     }
 
     /// Makes the totals of all series that were restored: a score may be for one that no reading comes for.

@@ -122,7 +122,11 @@ impl Layout {
             Columns::Listed(list) => (*list).to_owned(),
             Columns::Of(other) => format!("AS {{database}}.{}", self::local(other)),
         };
-        let path = cluster.replica_path.replace("{database}", database).replace("{table}", &local);
+        // Names are exchanged, and a table keeps the path that it was made with: one that is made to be exchanged has one of
+        // its own.
+        let in_path =
+            if matches!(table.columns, Columns::Of(_)) { format!("{local}-{{uuid}}") } else { local.clone() };
+        let path = cluster.replica_path.replace("{database}", database).replace("{table}", &in_path);
         let separator = if arguments.is_empty() { "" } else { ", " };
         let stored = format!(
             "CREATE TABLE IF NOT EXISTS {{database}}.{local} ON CLUSTER {of} {columns}\n\

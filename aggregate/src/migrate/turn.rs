@@ -2,8 +2,9 @@
 //!
 //! **Invariant:** while a process applies steps there is the table `migrating`, which ClickHouse makes for one of them
 //! alone, and the process says again and again that it lives. One that has not for a while counts as gone: its table is
-//! moved aside, to a name of its own, so that two who wait cannot both move it. What a statement of the one that was gone
-//! may still do is what a step that was cut off may leave, which each step bears.
+//! moved aside, to a name of its own, so that two who wait cannot both move it. One that was silent and lives sees before
+//! its next statement that the table is not its own any more, and gives up; what its last one may still do is what a step
+//! that was cut off may leave, which each step bears.
 //!
 //! Over a cluster this holds for processes that speak to the same server.
 
@@ -13,16 +14,20 @@ use clickhouse::Row;
 use clickhouse::error::Error;
 use serde::Deserialize;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 use crate::error::AggregateError;
 use crate::store::ClickHouse;
 
 /// Between two signs of life, and between two looks of those who wait.
 const BEAT: Duration = Duration::from_secs(2);
+/// How long one may take.
+const BEAT_WITHIN: Duration = Duration::from_secs(5);
 /// Without a sign of life for so long, whoever migrated is gone.
 const GONE_S: i64 = 20;
 
-const TAKE: &str = "CREATE TABLE {database}.migrating (at DateTime64(6, 'UTC') DEFAULT now64(6, 'UTC')) ENGINE = MergeTree ORDER BY at";
+const TAKE: &str =
+    "CREATE TABLE {database}.migrating (at DateTime64(6, 'UTC') DEFAULT now64(6, 'UTC')) ENGINE = Memory";
 const LIVE: &str = "INSERT INTO {database}.migrating (at) VALUES (now64(6, 'UTC'))";
 const GIVE: &str = "DROP TABLE IF EXISTS {database}.migrating SYNC";
 
@@ -42,6 +47,8 @@ struct Left {
 /// The turn of this process.
 pub(super) struct Turn {
     store: ClickHouse,
+    /// Of its table.
+    uuid: String,
     beat: JoinHandle<()>,
 }
 
@@ -52,36 +59,41 @@ impl Turn {
         loop {
             match store.execute(TAKE).await {
                 Ok(()) => break,
-                Err(error) if is_there(&error) => {}
+                Err(error) if says(&error, &["TABLE_ALREADY_EXISTS"]) => {}
                 Err(error) => return Err(error),
             }
             if !std::mem::replace(&mut is_told, true) {
                 tracing::info!("another process prepares ClickHouse; waiting for it");
             }
-            if let Some(other) = other(store).await?
-                && other.silent_s >= GONE_S
-            {
+            if let Some(other) = other(store).await?.filter(|other| other.silent_s >= GONE_S) {
                 tracing::warn!(silent_s = other.silent_s, "who prepared ClickHouse is gone; taking over");
-                let aside =
-                    format!("RENAME TABLE {{database}}.migrating TO {{database}}.migrating_{}", other.uuid);
-                // Another that waits may have been first.
-                let _ = store.execute(&aside).await;
-                continue;
+                move_aside(store, &other).await?;
             }
             tokio::time::sleep(BEAT).await;
         }
+        let uuid = other(store).await?.map_or_else(String::new, |own| own.uuid);
         let living = store.clone();
         let beat = tokio::spawn(async move {
             loop {
                 tokio::time::sleep(BEAT).await;
-                let _ = living.execute(LIVE).await;
+                let _ = timeout(BEAT_WITHIN, living.execute(LIVE)).await;
             }
         });
-        Ok(Self { store: store.clone(), beat })
+        Ok(Self { store: store.clone(), uuid, beat })
+    }
+
+    /// Whether it is still this process's.
+    ///
+    /// # Errors
+    /// [`AggregateError::Overtaken`] where it is not.
+    pub(super) async fn check(&self) -> Result<(), AggregateError> {
+        let is_own = other(&self.store).await?.is_some_and(|now| now.uuid == self.uuid);
+        if is_own { Ok(()) } else { Err(AggregateError::Overtaken) }
     }
 
     /// Lets others migrate.
     pub(super) async fn give(self) -> Result<(), AggregateError> {
+        self.check().await?;
         self.beat.abort();
         self.store.execute(GIVE).await?;
         let sql = format!(
@@ -96,6 +108,15 @@ impl Turn {
     }
 }
 
+/// Moves the table of one that is gone aside, unless another that waits was first.
+async fn move_aside(store: &ClickHouse, other: &Other) -> Result<(), AggregateError> {
+    let sql = format!("RENAME TABLE {{database}}.migrating TO {{database}}.migrating_{}", other.uuid);
+    match store.execute(&sql).await {
+        Err(error) if !says(&error, &["UNKNOWN_TABLE", "TABLE_ALREADY_EXISTS"]) => Err(error),
+        _ => Ok(()),
+    }
+}
+
 /// An error on the way leaves the turn to who comes next, once this process was silent for long enough.
 impl Drop for Turn {
     fn drop(&mut self) {
@@ -103,8 +124,10 @@ impl Drop for Turn {
     }
 }
 
-fn is_there(error: &AggregateError) -> bool {
-    matches!(error, AggregateError::ClickHouse(Error::BadResponse(text)) if text.contains("TABLE_ALREADY_EXISTS"))
+/// Whether it is a refusal of the server with one of these codes.
+fn says(error: &AggregateError, codes: &[&str]) -> bool {
+    let AggregateError::ClickHouse(Error::BadResponse(text)) = error else { return false };
+    codes.iter().any(|code| text.contains(code))
 }
 
 async fn other(store: &ClickHouse) -> Result<Option<Other>, AggregateError> {
@@ -115,10 +138,8 @@ async fn other(store: &ClickHouse) -> Result<Option<Other>, AggregateError> {
     );
     match store.ask::<Other>(&sql).await {
         Ok(found) => Ok(found.into_iter().next()),
-        // It has gone meanwhile.
-        Err(AggregateError::ClickHouse(Error::BadResponse(text))) if text.contains("UNKNOWN_TABLE") => {
-            Ok(None)
-        }
+        // It goes at this moment.
+        Err(error) if says(&error, &["UNKNOWN_TABLE", "TABLE_IS_DROPPED"]) => Ok(None),
         Err(error) => Err(error),
     }
 }

@@ -58,7 +58,9 @@ pub(super) struct Folder {
     pub(super) table: String,
     pub(super) filter: Filter,
     /// Whether the table was built from the archive from its beginning, so that the largest times of its series are
-    /// kept beside it; else they are taken from its windows, or for totals, which do not tell them, from the lanes' own.
+    /// kept beside it; else they are taken from its windows, or for totals, which do not tell them, from the lanes' own,
+    /// which tell those of series of which nothing came since: of the others, late readings are told among those that
+    /// are folded.
     pub(super) is_built: bool,
     pub(super) watch: Watch,
 }
@@ -289,8 +291,10 @@ impl Work {
     }
 
     fn restore_total(&mut self, machine: &str, kind: &str, stored: Stored) {
-        let names = (self.series.intern_name(machine), self.series.intern_name(kind));
-        self.fold.restore_total(names.0, names.1, stored);
+        let machine = self.series.intern_name(machine);
+        // Readings without a kind have a total of their own.
+        let kind = (!kind.is_empty()).then(|| self.series.intern_name(kind));
+        self.fold.restore_total(machine, kind, stored);
     }
 }
 

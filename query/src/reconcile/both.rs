@@ -1,7 +1,7 @@
 //! The books of an hour's windows, and beside them those of their totals by machine and kind, which are kept alike: a kind
 //! stands in the place of the sensor.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::books::{Books, Reading};
 use super::reader::TOTALS;
@@ -9,15 +9,24 @@ use super::{Outcome, Verdict};
 
 /// Both of them, over the same readings; those of totals where these are shown.
 pub(super) struct Both {
-    pub(super) series: Books,
-    pub(super) totals: Option<Books>,
+    series: Books,
+    totals: Option<Books>,
+    /// Machines with readings of series that were refused. Some of these may have been taken in since, and be in totals
+    /// that were built anew: nobody can say which readings their totals should hold.
+    refused: BTreeSet<String>,
 }
 
 impl Both {
-    /// Enters a reading of this kind. Totals hold nothing of series that were refused.
+    pub(super) fn new(series: Books, totals: Option<Books>) -> Self {
+        Self { series, totals, refused: BTreeSet::new() }
+    }
+
+    /// Enters a reading of this kind.
     pub(super) fn add(&mut self, reading: Reading<'_>, kind: &str) {
-        let is_taken = self.series.add(reading);
-        if let Some(totals) = self.totals.as_mut().filter(|_| is_taken) {
+        if !self.series.add(reading) && !self.refused.contains(reading.machine) {
+            self.refused.insert(reading.machine.to_owned());
+        }
+        if let Some(totals) = &mut self.totals {
             totals.add(Reading { sensor: kind, ..reading });
         }
     }
@@ -25,7 +34,10 @@ impl Both {
     /// Closes them.
     pub(super) fn close(self, hour_us: i64, now_us: i64) -> Vec<Outcome> {
         let totals = self.totals.map_or_else(Vec::new, |totals| totals.close(hour_us, now_us));
-        let telling = |total: &Outcome| matches!(total.state, Verdict::Differs | Verdict::Pending);
+        let telling = |total: &Outcome| {
+            matches!(total.state, Verdict::Differs | Verdict::Pending)
+                && !self.refused.contains(&total.machine)
+        };
         with(self.series.close(hour_us, now_us), totals.into_iter().filter(telling).map(named))
     }
 }

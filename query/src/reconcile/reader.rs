@@ -127,12 +127,9 @@ impl Reconciler {
         let snapshot = pin.snapshot(&self.catalogue).await?;
         let erased = erased(&snapshot);
         let lanes = |positions| lanes(positions, &snapshot);
-        let mut both = Both {
-            totals: of_totals.map(|(positions, totals)| {
-                Books::new(totals, lanes(positions), Refused::new(), erased.clone())
-            }),
-            series: Books::new(windows, lanes(positions), refused, erased.clone()),
-        };
+        let totals = of_totals
+            .map(|(positions, totals)| Books::new(totals, lanes(positions), Refused::new(), erased.clone()));
+        let mut both = Both::new(Books::new(windows, lanes(positions), refused, erased.clone()), totals);
         let filter = machines.filter(within(hour_us, hour_us.saturating_add(HOUR_US)));
         let filter = filter.and(ident("value").is_not_null());
         let mut readings = self.engine.readings(&READING, filter, pin, PASS_TIME_MAX).await?;
