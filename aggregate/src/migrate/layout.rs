@@ -229,11 +229,22 @@ mod tests {
         check(
             "DROP TABLE IF EXISTS {database}.t",
             &[
-                "DROP TABLE IF EXISTS {database}.t ON CLUSTER `plant`",
-                "DROP TABLE IF EXISTS {database}.t_local ON CLUSTER `plant`",
+                "DROP TABLE IF EXISTS {database}.t ON CLUSTER `plant` SYNC",
+                "DROP TABLE IF EXISTS {database}.t_local ON CLUSTER `plant` SYNC",
             ],
         );
         check("INSERT INTO {database}.t SELECT 1", &["INSERT INTO {database}.t SELECT 1"]);
+    }
+
+    #[test]
+    fn a_table_that_is_made_to_be_exchanged_has_a_path_of_its_own() {
+        let sql = "CREATE TABLE IF NOT EXISTS {database}.u AS {database}.t ENGINE = ReplacingMergeTree(v) ORDER BY machine";
+        let made = layout(None).render(sql, "s").unwrap();
+        assert!(
+            made[0].contains("AS {database}.t_local") && made[0].contains("/s/u_local-{uuid}'"),
+            "{}",
+            made[0]
+        );
     }
 
     #[test]
