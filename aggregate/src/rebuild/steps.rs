@@ -2,8 +2,8 @@
 //!
 //! A swap: lanes move to the new table while readers still see the old one, which then stands still; when every lane
 //! has reached in the new one what it had shown in the old, the readers of each view are moved in one statement. So no
-//! reader ever sees fewer readings than before, or one twice. The old table stays for an undo, which goes the same way back: the
-//! readings since are folded into it from the archive first, as Kafka may not have them any more.
+//! reader ever sees fewer readings than before, or one twice. The old table stays for an undo, which goes the same way
+//! back: the readings since are folded into it from the archive first, as Kafka may not have them any more.
 
 use std::sync::Arc;
 
