@@ -1,25 +1,25 @@
 //! Holds the views against the archive, hour by hour and machine by machine, and reports differences as data.
 //!
-//! Of each window of an hour as the views show it (`readings_1h`, and its totals in `fleet_1h`), complete up to its version, count, sum, least and
-//! largest value are compared with those of the archive's readings of that series, hour and partition below the same
-//! offset. So nothing has to stand still: where the archive has not come as far yet, the window is *pending* and no
-//! difference; where the lane's position in the table shown is past a window's version, the window must hold what
-//! lies between too; and a reading below that position whose window is missing is a difference, unless series of its
-//! machine were refused at its offset, beyond the bounds of series.
+//! Of each window of an hour as the views show it (`readings_1h`, and its totals in `fleet_1h`), complete up to its
+//! version, count, sum, least and largest value are compared with those of the archive's readings of that series,
+//! hour and partition below the same offset. So nothing has to stand still: where the archive has not come as far
+//! yet, the window is *pending* and no difference; where the lane's position in the table shown is past a window's
+//! version, the window must hold what lies between too; and a reading below that position whose window is missing is
+//! a difference, unless series of its machine were refused at its offset, beyond the bounds of series.
 //!
-//! Totals count each reading for its own kind. Those that an earlier version has left were made of windows, whose readings
-//! all count for the kind that their series had last: `stillwell rebuild fleet_1h` makes them right. Hours of machines with
-//! readings that were refused are left out of the totals.
+//! Totals count each reading for its own kind. Those that an earlier version has left were made of windows, whose
+//! readings all count for the kind that their series had last: `stillwell rebuild fleet_1h` makes them right. Hours
+//! of machines with readings that were refused are left out of the totals.
 //!
 //! Retention erases from the archive, not from the views: where the archive holds fewer readings of a window, and the
 //! lane's ledger says that readings of its machine and hour have run out, they are *erased* and no difference.
 //!
 //! Counts and extremes must be equal. Sums may differ by rounding, n · 2⁻⁵² · Σ|x| for n values: twice the bound of
-//! recursive summation in whatever order (Higham, Accuracy and Stability of Numerical Algorithms, 2002, §4.2), as both
-//! sides are rounded. Where a value is not finite, its sums are not compared.
+//! recursive summation in whatever order (Higham, Accuracy and Stability of Numerical Algorithms, 2002, §4.2), as
+//! both sides are rounded. Where a value is not finite, its sums are not compared.
 //!
-//! [`books`] compares, for windows and totals in [`both`]; [`reader`] brings what it compares; [`results`] keeps what was found, and [`notes`] over a
-//! restart; [`rounds`] goes through the hours while the read side runs.
+//! [`books`] compares, for windows and totals in [`both`]; [`reader`] brings what it compares; [`results`] keeps what
+//! was found, and [`notes`] over a restart; [`rounds`] goes through the hours while the read side runs.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
