@@ -17,6 +17,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::history::{Filter, History, Stretch};
+use super::plan::Shown;
 use super::{Note, Watch, blocking};
 use crate::error::AggregateError;
 use crate::fold::{Early, LaneFold, Latest, Level, SeriesLimits, Stored, Widths};
@@ -46,12 +47,8 @@ pub(super) struct Reach {
 pub(super) struct Folder {
     pub(super) store: ClickHouse,
     pub(super) history: Arc<dyn History>,
-    /// Index of the width of the windows.
-    pub(super) width: usize,
-    /// The first of the tables that hold such windows.
-    pub(super) base: &'static str,
-    /// Whether they are totals by machine and kind.
-    pub(super) is_of_totals: bool,
+    /// Which windows.
+    pub(super) shown: Shown,
     /// Whether series that the lanes have not taken in are left out.
     pub(super) is_of_known: bool,
     /// Their table.
@@ -112,7 +109,7 @@ impl Folder {
         if stored.is_some() && begin >= *until {
             return Ok(());
         }
-        let targets = Targets::default().with(self.base, &self.table);
+        let targets = Targets::default().with(self.shown.base, &self.table);
         let mut work = Box::new(self.restored(lane, begin).await?);
         let mut stretch = self.open(lane, begin, *until).await?;
         let (mut at, mut readings) = (begin, 0);
@@ -204,7 +201,7 @@ impl Folder {
         let highs: Vec<(u32, i64)> =
             numbers.filter_map(|number| Some((number, work.fold.series(number).high_us()?))).collect();
         // Of totals that were not built, those of series that were not folded are known to their lanes alone.
-        if !highs.is_empty() && (self.is_built || !self.is_of_totals) {
+        if !highs.is_empty() && (self.is_built || !self.shown.is_of_totals) {
             let states = || highs.iter().map(|(number, _)| work.fold.series(*number));
             let mut block = Block::new(7, highs.len());
             block.strings("topic", highs.iter().map(|_| &*lane.topic));
@@ -232,7 +229,7 @@ impl Folder {
             // Times of a later position go with windows that are as far.
             let rows = self.store.highs(lane, &self.table).await?;
             highs.extend(rows.into_iter().filter(|row| row.version >= begin).map(named));
-        } else if self.is_of_totals {
+        } else if self.shown.is_of_totals {
             // Series of which nothing came since are where they were.
             let rows = self.store.highs(lane, "").await?;
             highs.extend(rows.into_iter().filter(|row| row.version <= begin).map(named));
@@ -244,7 +241,7 @@ impl Folder {
             }
         }
         for row in self.spans(lane).await? {
-            if self.is_of_totals {
+            if self.shown.is_of_totals {
                 work.restore_total(&row.machine, &row.sensor, stored(Some(row.top), None));
                 continue;
             }
@@ -259,8 +256,8 @@ impl Folder {
     }
 
     fn empty(&self) -> LaneFold {
-        let width = Widths::only(self.width);
-        let fold = match self.is_of_totals {
+        let width = Widths::only(self.shown.width);
+        let fold = match self.shown.is_of_totals {
             true => LaneFold::new(Widths::NONE).with_totals(width),
             false => LaneFold::new(width),
         };

@@ -102,22 +102,22 @@ impl Plan {
         format!("{}_asof_{}", self.view, self.number)
     }
 
-    /// Index of the width.
-    #[must_use]
-    pub fn width(&self) -> usize {
-        Shown::by(&self.view).map_or(0, |shown| shown.width)
+    /// Which windows its view shows. A plan is made for a view of windows alone.
+    pub(super) fn shown(&self) -> Shown {
+        let first = Shown { width: 0, is_of_totals: false, base: TABLES[0] };
+        Shown::by(&self.view).unwrap_or(first)
     }
 
     /// Whether the windows are totals by machine and kind.
     #[must_use]
     pub fn is_of_totals(&self) -> bool {
-        Shown::by(&self.view).is_some_and(|shown| shown.is_of_totals)
+        self.shown().is_of_totals
     }
 
     /// The name under which lanes look for the table in use.
     #[must_use]
     pub fn base(&self) -> &'static str {
-        Shown::by(&self.view).map_or(TABLES[0], |shown| shown.base)
+        self.shown().base
     }
 
     /// Whether all windows of the lanes that are folded are built.

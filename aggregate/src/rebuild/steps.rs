@@ -188,9 +188,7 @@ impl Rebuild {
         Folder {
             store: self.tables.store.clone(),
             history: Arc::clone(&self.history),
-            width: self.plan.width(),
-            base: self.plan.base(),
-            is_of_totals: self.plan.is_of_totals(),
+            shown: self.plan.shown(),
             // Lanes count no reading of a series that they refuse; as of a moment, all readings are meant.
             is_of_known: self.plan.is_of_totals() && self.plan.mode != Mode::AsOf,
             table: table.to_owned(),

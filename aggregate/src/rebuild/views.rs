@@ -16,7 +16,7 @@ impl Tables {
     /// Readers see `table` from now on: those of each view all at once, one view after the other.
     pub(super) async fn show(&self, base: &str, table: &str) -> Result<(), StepError> {
         let mut views = Vec::new();
-        for view in over(base) {
+        for view in views_over(base) {
             views.push((self.over(&view, base, table).await?, view));
         }
         if !base.starts_with(FLEET) {
@@ -61,7 +61,7 @@ impl Tables {
 }
 
 /// The views over the tables of which `base` is the first.
-fn over(base: &str) -> [String; 2] {
+fn views_over(base: &str) -> [String; 2] {
     match base.strip_prefix(FLEET) {
         Some(width) => [format!("fleet_{width}"), format!("fleet_parts_{width}")],
         None => ["readings", "states"].map(|of| base.replacen("windows", of, 1)),
@@ -96,8 +96,8 @@ mod tests {
 
     #[test]
     fn a_width_has_its_views() {
-        assert_eq!(over("windows_1h"), ["readings_1h", "states_1h"]);
-        assert_eq!(over("fleet_windows_1h"), ["fleet_1h", "fleet_parts_1h"]);
+        assert_eq!(views_over("windows_1h"), ["readings_1h", "states_1h"]);
+        assert_eq!(views_over("fleet_windows_1h"), ["fleet_1h", "fleet_parts_1h"]);
     }
 
     #[test]
